@@ -1,0 +1,112 @@
+"""The protocol: how a step is timed, how a worker is run, and what counts.
+
+Each side runs in processes of its own, in turn with the others, since two OpenMP runtimes in one process spin against
+each other. A neighbour on the same machine only ever slows a process, so what counts is the fastest decile: the 10 %
+quantile of all times per step, pooled over all processes of a side.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+WARM_UP_SECONDS = 0.5
+CALL_SECONDS = 0.02  # long enough for a clock, short enough to fall between two disturbances
+WORKER_TIMEOUT = 600.0  # seconds beyond the measurement itself: compiling a network for the first time takes minutes
+PEAK_PROCESSES = 3
+VOID_BELOW = 0.9  # of n times the peak of one thread, with n threads: 1.8 times for two
+
+HERE = Path(__file__).parent
+
+
+class WorkerError(Exception):
+    """A worker ended without a result."""
+
+
+class Absent(Exception):
+    """What a worker was to measure is not installed."""
+
+
+def time_steps(step, seconds):
+    """Return the times per step of calls ``step(n_steps)``, n_steps chosen so that a call takes about 20 ms."""
+    n_steps = 1
+    end_of_warm_up = time.perf_counter() + WARM_UP_SECONDS
+    step(1)  # allocates, compiles
+    while True:
+        start = time.perf_counter()
+        step(n_steps)
+        elapsed = time.perf_counter() - start
+        if elapsed > CALL_SECONDS / 2 and time.perf_counter() > end_of_warm_up:
+            break
+        # At most ten times as many at once: the first calls are the slow ones, and the clock may not have moved.
+        n_steps = max(1, round(n_steps * CALL_SECONDS / max(elapsed, CALL_SECONDS / 10)))
+    times = []
+    end = time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        start = time.perf_counter()
+        step(n_steps)
+        times.append((time.perf_counter() - start) / n_steps)
+    return times
+
+
+def fastest_decile(times):
+    """Return the 10 % quantile of `times`: the smallest time that a tenth of them do not exceed."""
+    return sorted(times)[max(0, -(-len(times) // 10) - 1)]
+
+
+def run_worker(python, script, *arguments, n_threads, seconds=0.0):
+    """Run a worker of this folder with `n_threads` threads and return what it printed.
+
+    Raises
+    ------
+    Absent
+        If what it was to measure cannot be imported.
+    WorkerError
+        If it failed or took too long; the message says how.
+    """
+    environment = dict(os.environ, OMP_NUM_THREADS=str(n_threads))
+    command = [python, str(HERE / script), *arguments, "--threads", str(n_threads)]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=seconds + WORKER_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise WorkerError(f"no result after {seconds + WORKER_TIMEOUT:.0f} s") from None
+    except OSError as error:
+        raise WorkerError(f"{python}: {error.strerror}") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["nothing on stderr"]
+        # The last line that names an error: PyTorch adds hints below it.
+        reason = next((line for line in reversed(lines) if "Error" in line), lines[-1])
+        raise WorkerError(f"exit status {done.returncode}: {reason}")
+    lines = done.stdout.strip().splitlines()
+    try:
+        result = json.loads(lines[-1])
+    except (IndexError, ValueError):
+        raise WorkerError("no JSON in its output") from None
+    if "absent" in result:
+        raise Absent(result["absent"])
+    return result
+
+
+def peaks(n_threads):
+    """Return {1: GFLOP/s, n_threads: GFLOP/s}, the multiply-add peak with one and with n threads.
+
+    Each is the best of a few processes in turn, as a neighbour only ever takes away.
+    """
+    counts = sorted({1, n_threads})
+    best = dict.fromkeys(counts, 0.0)
+    for _ in range(PEAK_PROCESSES):
+        for count in counts:
+            result = run_worker(sys.executable, "peak.py", n_threads=count)
+            best[count] = max(best[count], result["peak"])
+    return best
+
+
+def is_void(*measured_peaks):
+    """Tell whether the threads got in each other's way, or in a neighbour's, in any of the results of `peaks`."""
+    return any(
+        peak < VOID_BELOW * count * measured[1] for measured in measured_peaks for count, peak in measured.items()
+    )

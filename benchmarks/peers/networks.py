@@ -1,0 +1,170 @@
+"""The networks that are raced, as plain data, and how each side builds them.
+
+A network is trained on one mini-batch of random images that stays in memory: the race is about computing, not about
+reading data. Every convolution and every hidden dense layer is followed by a ReLU.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution of stride 1 with square filters, zero padding on all sides, and a ReLU."""
+
+    n_filters: int
+    kernel_size: int
+    padding: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Max pooling over squares that do not overlap."""
+
+    kernel_size: int
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A dense layer and a ReLU."""
+
+    n_units: int
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers between images and class scores; the dense layer that gives the scores is not listed."""
+
+    image_shape: tuple  # (height, width, n_channels)
+    batch_size: int
+    layers: tuple
+    n_classes: int = 10
+
+
+NETWORKS = {
+    "digits": Network(
+        image_shape=(8, 8, 1),
+        batch_size=32,
+        layers=(Conv(16, 3, padding=1), Pool(2), Conv(32, 3, padding=1), Pool(2)),
+    ),
+    "keras": Network(
+        image_shape=(28, 28, 1),
+        batch_size=128,
+        layers=(Conv(32, 3, padding=0), Pool(2), Conv(64, 3, padding=0), Pool(2)),
+    ),
+    "cifar": Network(
+        image_shape=(32, 32, 3),
+        batch_size=128,
+        layers=(
+            Conv(32, 3, padding=1),
+            Conv(32, 3, padding=1),
+            Pool(2),
+            Conv(64, 3, padding=1),
+            Conv(64, 3, padding=1),
+            Pool(2),
+            Hidden(256),
+        ),
+    ),
+    "lenet5": Network(
+        image_shape=(28, 28, 1),
+        batch_size=128,
+        layers=(Conv(6, 5, padding=2), Pool(2), Conv(16, 5, padding=0), Pool(2), Hidden(120), Hidden(84)),
+    ),
+}
+
+
+def products(name):
+    """Return for every layer with weights how many multiply-adds its forward pass takes for one image.
+
+    Direct convolution is counted, padding included: every filter tap at every output position.
+
+    Returns
+    -------
+    counts : list of (multiply_adds, n_weights), biases not counted
+    """
+    network = NETWORKS[name]
+    height, width, n_channels = network.image_shape
+    counts = []
+    for layer in (*network.layers, Hidden(network.n_classes)):
+        if isinstance(layer, Conv):
+            height += 2 * layer.padding - layer.kernel_size + 1
+            width += 2 * layer.padding - layer.kernel_size + 1
+            n_weights = layer.kernel_size**2 * n_channels * layer.n_filters
+            counts.append((height * width * n_weights, n_weights))
+            n_channels = layer.n_filters
+        elif isinstance(layer, Pool):
+            height //= layer.kernel_size
+            width //= layer.kernel_size
+        else:
+            n_weights = height * width * n_channels * layer.n_units
+            counts.append((n_weights, n_weights))
+            height, width, n_channels = 1, 1, layer.n_units
+    return counts
+
+
+def training_operations(name):
+    """Return the floating-point operations of training on one image.
+
+    A multiply-add is two operations. Each layer runs forward, and computes the gradient to its weights and the one to
+    its input; the first layer needs no gradient to its input. Pooling, activations and the optimiser are not counted.
+    """
+    first, *others = (multiply_adds for multiply_adds, _ in products(name))
+    return 2 * (2 * first + 3 * sum(others))
+
+
+def random_batch(name, seed):
+    """Return float32 images (batch_size, height, width, n_channels) and int64 labels in which every class occurs."""
+    network = NETWORKS[name]
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((network.batch_size, *network.image_shape), dtype=np.float32)
+    y = rng.permutation(np.arange(network.batch_size) % network.n_classes)
+    return X, y
+
+
+def build_torch(name):
+    """Return the network as a `torch.nn.Sequential`, which takes images channels first."""
+    from torch import nn
+
+    network = NETWORKS[name]
+    n_channels = network.image_shape[2]
+    modules, is_image = [], True
+    # The first dense layer sees the flattened images; its width follows from its number of weights.
+    widths = iter(n_weights for _, n_weights in products(name))
+    for layer in (*network.layers, Hidden(network.n_classes)):
+        if isinstance(layer, Conv):
+            next(widths)
+            modules += [nn.Conv2d(n_channels, layer.n_filters, layer.kernel_size, padding=layer.padding), nn.ReLU()]
+            n_channels = layer.n_filters
+        elif isinstance(layer, Pool):
+            modules.append(nn.MaxPool2d(layer.kernel_size))
+        else:
+            if is_image:
+                modules.append(nn.Flatten())
+                is_image = False
+            modules += [nn.Linear(next(widths) // layer.n_units, layer.n_units), nn.ReLU()]
+    return nn.Sequential(*modules[:-1])  # the class scores have no ReLU
+
+
+def build_skconv(name):
+    """Return the network as an unfitted `CNNClassifier`, which adds the layer of class scores itself."""
+    from skconv import CNNClassifier, Conv2DTransformer, Dense, MaxPool
+
+    network = NETWORKS[name]
+    layers = []
+    for i, layer in enumerate(network.layers, start=1):
+        if isinstance(layer, Conv):
+            spec = Conv2DTransformer(layer.n_filters, layer.kernel_size, padding=layer.padding, activation="relu")
+            layers.append((f"conv{i}", spec))
+        elif isinstance(layer, Pool):
+            layers.append((f"pool{i}", MaxPool(layer.kernel_size)))
+        else:
+            layers.append((f"dense{i}", Dense(layer.n_units, activation="relu")))
+    return CNNClassifier(
+        layers=layers,
+        solver="adam",
+        learning_rate="constant",
+        batch_size=network.batch_size,
+        random_state=0,
+        standardize=False,
+    )

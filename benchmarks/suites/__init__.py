@@ -1,0 +1,1 @@
+"""Benchmarks over the history of the project, for airspeed velocity (asv)."""

@@ -1,0 +1,40 @@
+"""skconv: convolution, pooling and small convolutional networks for scikit-learn users."""
+
+try:
+    from . import _engine as _engine
+except ImportError as error:
+    if "SKCONV_ISA" in str(error):
+        raise
+    raise ImportError(
+        "the compiled part of skconv is missing. Install skconv with 'pip install .' from its folder, and run Python "
+        "from another folder: the folder 'skconv' beside pyproject.toml holds the uncompiled sources "
+        f"({error})"
+    ) from error
+
+from ._versions import show_versions
+from .cnn import CNNClassifier
+from .layers import (
+    AvgPool,
+    Conv1DTransformer,
+    Conv2DTransformer,
+    Conv3DTransformer,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPool,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AvgPool",
+    "CNNClassifier",
+    "Conv1DTransformer",
+    "Conv2DTransformer",
+    "Conv3DTransformer",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "MaxPool",
+    "show_versions",
+]

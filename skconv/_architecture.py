@@ -1,0 +1,184 @@
+"""From what the user wrote to the layers of a network: flat tuples, named layers, and what "auto" means."""
+
+import math
+
+from sklearn.base import clone
+
+from . import layers as _layers
+from ._geometry import check_choice, check_int, check_real, per_axis
+from ._operations import ACTIVATIONS
+from .layers.base import Layer
+
+# Layers that a fitted network can be rebuilt from, by class name.
+LAYERS = {name: getattr(_layers, name) for name in _layers.__all__}
+MAX_LAYERS = 1000
+
+
+def auto_conv_layer_sizes(image_shape):
+    """Filters per convolution for an image size: 32, then twice as many after every halving, 128 at most.
+
+    Layers are added while the smallest side that is more than one pixel is still over 4 pixels.
+
+    Examples
+    --------
+    >>> auto_conv_layer_sizes((8, 8, 1)), auto_conv_layer_sizes((28, 28, 1)), auto_conv_layer_sizes((1, 1, 1))
+    ((32, 64), (32, 64, 128), (32,))
+    """
+    side = max(image_shape[:-1])
+    sizes = [32]
+    while side > 4 and len(sizes) < 6:
+        side = side // 2
+        if side > 3:
+            sizes.append(min(2 * sizes[-1], 128))
+    return tuple(sizes)
+
+
+def auto_hidden_layer_sizes(image_shape):
+    """Units per hidden dense layer: one layer of 128."""
+    return (128,)
+
+
+def _sizes(value, name):
+    """A tuple of layer sizes; an int is a tuple of one."""
+    if not isinstance(value, list | tuple):
+        value = (value,)
+    if len(value) > MAX_LAYERS:
+        raise ValueError(f"{name} must have at most {MAX_LAYERS} entries, got {len(value)}")
+    return tuple(check_int(size, f"{name}[{i}]", minimum=1, maximum=2**20) for i, size in enumerate(value))
+
+
+def flat_architecture(estimator, image_shape):
+    """Layers of the flat parameters for one image shape.
+
+    A convolution and a pooling for every entry of `conv_layer_sizes` (pooling only while the map is more than one
+    pixel wide), dropout before every dense layer, a dense layer for every entry of `hidden_layer_sizes`.
+
+    Returns
+    -------
+    layers : list of (name, Layer)
+    conv_layer_sizes, hidden_layer_sizes : tuple
+        What "auto" became.
+    """
+    ndim = len(image_shape) - 1
+    conv = {1: _layers.Conv1DTransformer, 2: _layers.Conv2DTransformer, 3: _layers.Conv3DTransformer}[ndim]
+    conv_layer_sizes, hidden_layer_sizes = estimator.conv_layer_sizes, estimator.hidden_layer_sizes
+    if _is_auto(conv_layer_sizes, "conv_layer_sizes"):
+        conv_layer_sizes = auto_conv_layer_sizes(image_shape)
+    if _is_auto(hidden_layer_sizes, "hidden_layer_sizes"):
+        hidden_layer_sizes = auto_hidden_layer_sizes(image_shape)
+    conv_layer_sizes = _sizes(conv_layer_sizes, "conv_layer_sizes")
+    hidden_layer_sizes = _sizes(hidden_layer_sizes, "hidden_layer_sizes")
+    activation = check_choice(estimator.activation, "activation", ACTIVATIONS)
+    pool = {"max": _layers.MaxPool, "average": _layers.AvgPool, None: None}[
+        check_choice(estimator.pool, "pool", ("max", "average", None))
+    ]
+    pool_size = per_axis(estimator.pool_size, "pool_size", ndim, 1)
+    rate = check_real(estimator.dropout, "dropout", 0, 1, inclusive="left")
+
+    layers, shape = [], image_shape
+    for i, n_filters in enumerate(conv_layer_sizes, start=1):
+        layer = conv(
+            n_filters, estimator.kernel_size, stride=estimator.stride, padding=estimator.padding, activation=activation
+        )
+        layers.append((f"conv{i}", layer))
+        shape = layer.bind(shape, f"conv{i}")[-1].out_shape
+        window = tuple(min(size, n) for size, n in zip(pool_size, shape[:-1], strict=True))
+        if pool is not None and max(window) > 1:
+            layer = pool(window)
+            layers.append((f"pool{i}", layer))
+            shape = layer.bind(shape, f"pool{i}")[-1].out_shape
+    for i, n_units in enumerate(hidden_layer_sizes, start=1):
+        if rate:
+            layers.append((f"drop{i}", _layers.Dropout(rate)))
+        layers.append((f"dense{i}", _layers.Dense(n_units, activation=activation)))
+    if rate:
+        layers.append((f"drop{len(hidden_layer_sizes) + 1}", _layers.Dropout(rate)))
+    return layers, conv_layer_sizes, hidden_layer_sizes
+
+
+def _is_auto(value, name):
+    if isinstance(value, str):
+        check_choice(value, name, ("auto",))
+        return True
+    return False
+
+
+def named_layers(layers):
+    """Check ``layers=[(name, layer), ...]`` and return clones."""
+    if not isinstance(layers, list | tuple) or not all(
+        isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str) for item in layers
+    ):
+        raise TypeError(f"layers must be a list of (name, layer) pairs, got {layers!r}")
+    if len(layers) > MAX_LAYERS:
+        raise ValueError(f"layers must have at most {MAX_LAYERS} entries, got {len(layers)}")
+    names = [name for name, _ in layers]
+    for name, layer in layers:
+        if not isinstance(layer, Layer):
+            raise TypeError(
+                f"layer {name!r} must be one of {', '.join(sorted(LAYERS))}, got {type(layer).__name__} ({layer!r})"
+            )
+        if names.count(name) > 1:
+            raise ValueError(f"names of layers must be unique, got {name!r} {names.count(name)} times")
+        if not name or "__" in name or name == "output":
+            raise ValueError(f"the name of a layer must not be empty, 'output', or contain '__', got {name!r}")
+    return [(name, clone(layer)) for name, layer in layers]
+
+
+def bind(layers, image_shape):
+    """Operations of named layers, each on the shape that the one before gives."""
+    operations, shape = [], image_shape
+    for name, layer in layers:
+        operations += layer.bind(shape, name)
+        shape = operations[-1].out_shape
+    return operations
+
+
+def describe(layers):
+    """Named layers as plain data: (name, class name, parameters)."""
+    return tuple(
+        (name, type(layer).__name__, {key: _plain(value) for key, value in layer.get_params(deep=False).items()})
+        for name, layer in layers
+    )
+
+
+def rebuild(description):
+    """The layers that `describe` described."""
+    return [
+        (name, LAYERS[class_name](**{key: _not_plain(value) for key, value in parameters.items()}))
+        for name, class_name, parameters in description
+    ]
+
+
+def _plain(value):
+    if isinstance(value, Layer):
+        return {"layer": describe([("", value)])[0]}
+    return None if hasattr(value, "random_sample") else value  # a generator's draws are in the weights
+
+
+def _not_plain(value):
+    return rebuild([value["layer"]])[0][1] if isinstance(value, dict) and "layer" in value else value
+
+
+def summary(operations):
+    """A table of the layers: name, what it does, output shape, number of weights."""
+    rows = [("layer", "operation", "output shape", "weights")]
+    for operation in operations:
+        kind = type(operation).__name__.lower()
+        if hasattr(operation, "window"):
+            kind = f"{kind} {'x'.join(map(str, operation.window.kernel_size))}"
+        if getattr(operation, "activation", "identity") != "identity":
+            kind += f", {operation.activation}"
+        shape = " x ".join(map(str, operation.out_shape))
+        rows.append((operation.name, kind, shape, f"{operation.n_parameters:,}" if operation.n_parameters else ""))
+    total = sum(operation.n_parameters for operation in operations)
+    rows.append(("", "", "total", f"{total:,}"))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    return "\n".join(
+        f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {shape:>{widths[2]}}  {count:>{widths[3]}}".rstrip()
+        for name, kind, shape, count in rows
+    )
+
+
+def n_steps_to_epochs(n_samples, batch_size, n_steps, least, most):
+    """Epochs that make about `n_steps` mini-batches, within bounds."""
+    return max(least, min(most, math.ceil(n_steps / math.ceil(n_samples / batch_size))))

@@ -1,0 +1,442 @@
+"""Convolution, bias, activation and max pooling in one pass.
+
+    z[o, f] = bias[f] + sum_{tap k, channel c} x[o * stride + k * dilation - pad, c] * w[k, c, f]
+    y[p, f] = max over the window of p of act(z[., f])           (pooling before a monotone activation is the same)
+
+Forward: a unit is a block of output lines of one depth slice.  Without pooling it is one product straight into the
+output; with pooling the lines under it are computed into a box of scratch that stays in the first-level cache, pooled
+from there, and only the pooled line is stored and activated.  The activations before pooling exist nowhere.
+
+Backward keeps of the forward pass: y, and one uint8 per pooled value (which tap won).  For a few samples at a time:
+
+    dz = pooled gradient * act'(y), put where the maximum was, with a margin of zeros          (per line)
+    dw[k, c, f] += sum_{sample, o} x[o * stride + k * dilation - pad, c] * dz[o, f]            (one product)
+    dx[i, c] = sum_{k, f} dz[(i + pad - k * dilation) / stride, f] * w[k, c, f]                (a product per phase)
+
+where only the taps for which the division is exact belong to a phase (i + pad) mod stride, and pixels without taps
+are zero.  Input maps carry the zero padding as a margin, so no loop has edge cases.
+"""
+from libc.stdint cimport uint8_t
+from libc.string cimport memset
+
+from .layer cimport Layer, Pass, Tables
+from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Product, Step, Windows
+from .windows cimport PoolWindows
+
+# Pixels per block of lines: enough for a dozen register tiles, few enough that 64 channels stay in 64 KiB.
+cdef enum:
+    BLOCK_PIXELS = 256
+
+cdef struct Phase:
+    # Input pixels whose gradient takes the same taps: a lattice with the strides of the convolution.
+    Py_ssize_t n[3]             # lattice points per axis
+    Py_ssize_t first[3]         # the first one's input coordinate ...
+    Py_ssize_t dz_first[3]      # ... and the coordinate in dz of a tap with shift zero
+    Product product
+    Py_ssize_t block            # lines per product
+    Py_ssize_t *dz_rows
+    Py_ssize_t *dx_rows
+
+
+cdef Py_ssize_t round_up(Py_ssize_t n_bytes) noexcept nogil:
+    return (n_bytes + 63) // 64 * 64
+
+
+def phases_of_axis(size, kernel, stride, dilation, before):
+    """The phases of one axis that have taps.
+
+    Input coordinate i = first + stride * j belongs to lattice point q = dz_first + j of the output; tap k reaches it
+    from output coordinate q - shift.
+
+    Returns
+    -------
+    list of (first, n, dz_first, [(tap, shift), ...])
+    """
+    members = {}
+    for tap in range(kernel):
+        phase = tap * dilation % stride
+        members.setdefault(phase, []).append((tap, (tap * dilation - phase) // stride))
+    phases = []
+    for phase, taps in sorted(members.items()):
+        first = (phase - before) % stride
+        if first < size:
+            phases.append((first, (size - 1 - first) // stride + 1, (first + before - phase) // stride, taps))
+    return phases
+
+
+cdef class Convolution(Layer):
+    """See the head of the file.
+
+    Parameters
+    ----------
+    kernels, x, y, is_output, needs_dx
+        As for Layer.
+    window : object with 3-tuples kernel_size, stride, dilation, pad_before
+    out : tuple of 3 ints
+        Extent before pooling.
+    activation : Activation
+        Monotone, so that its derivative follows from its value.
+    pool : window of a max pooling of at most 255 taps, or None
+    index_origin, index_sample : int
+        Where the winning taps lie in the storage of activations, and how far samples are apart, in bytes.
+    max_samples : int
+        Samples per backward call at most; 0 where no backward pass will follow.
+    """
+
+    cdef:
+        Py_ssize_t n_filters
+        Py_ssize_t n_taps
+        Py_ssize_t depth                    # terms of one sum: taps * channels
+        Py_ssize_t[3] kernel
+        Py_ssize_t[3] stride
+        Py_ssize_t[3] dilation
+        Py_ssize_t[3] before
+        Py_ssize_t[3] out
+        int activation
+        PoolWindows pool                    # over the box of scratch
+        PoolWindows unpool                  # over dz
+        Py_ssize_t index_origin
+        Py_ssize_t index_sample
+        Tables tables
+        # forward
+        Product forward_product
+        Py_ssize_t block                    # output lines per unit
+        Py_ssize_t n_blocks                 # units per depth slice
+        Py_ssize_t *x_rows
+        Py_ssize_t *c_rows
+        Py_ssize_t box_slice                # elements of one depth slice of the box
+        Py_ssize_t clip_offset
+        # backward
+        Py_ssize_t group                    # samples per product of the weights' gradient
+        Py_ssize_t[3] dz_margin
+        Py_ssize_t dz_depth                 # elements
+        Py_ssize_t dz_line                  # elements
+        Py_ssize_t dz_sample                # bytes
+        Py_ssize_t line_offset
+        Py_ssize_t dz_offset
+        Product weight_product
+        Py_ssize_t weight_block             # lines per product
+        Py_ssize_t *weight_rows
+        Py_ssize_t *gradient_rows
+        Py_ssize_t n_phases
+        bint has_gaps                       # some input pixels have no taps
+        Phase *phases
+        char *packed                        # weights of every tap, transposed
+
+    def __init__(self, kernels, x, y, *, window, out, activation, pool=None, index_origin=0, index_sample=0,
+                 max_samples=0, is_output=False, needs_dx=True):
+        super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
+        cdef int axis
+        for axis in range(3):
+            self.kernel[axis] = window.kernel_size[axis]
+            self.stride[axis] = window.stride[axis]
+            self.dilation[axis] = window.dilation[axis]
+            self.before[axis] = window.pad_before[axis]
+            self.out[axis] = out[axis]
+        self.n_filters = self.y.channels
+        self.n_taps = self.kernel[0] * self.kernel[1] * self.kernel[2]
+        self.depth = self.n_taps * self.x.channels
+        self.activation = activation
+        self.index_origin = index_origin
+        self.index_sample = index_sample
+        self.tables = Tables()
+        self._build_forward(pool)
+        if max_samples > 0:
+            self._build_backward(pool, max_samples)
+
+    def _build_forward(self, pool):
+        cdef:
+            Py_ssize_t lines, a, b, c, channel, k = 0
+            Step *steps = self.tables.steps(self.depth)
+        for a in range(self.kernel[0]):
+            for b in range(self.kernel[1]):
+                for c in range(self.kernel[2]):
+                    for channel in range(self.x.channels):
+                        steps[k].a = (a * self.dilation[0] * self.x.depth_stride
+                                      + b * self.dilation[1] * self.x.line_stride
+                                      + c * self.dilation[2] * self.x.channels + channel)
+                        steps[k].b = k * self.n_filters
+                        k += 1
+        self.forward_product = Product(steps, self.depth, 1, 0, 0)
+
+        self.block = max(1, BLOCK_PIXELS // self.out[2])
+        if pool is None:
+            self.block = min(self.block, self.y.size[1])
+            lines = self.block
+            self._fill_rows(lines, self.y.line_stride)
+        else:
+            # Lines under overlapping windows are computed twice: blocks of eight overlaps keep that to an eighth.
+            extent = (pool.kernel_size[1] - 1) * pool.dilation[1] + 1
+            overlap = max(0, extent - pool.stride[1])
+            self.block = max(1, (self.block - overlap) // pool.stride[1], 8 * overlap // pool.stride[1])
+            self.block = min(self.block, self.y.size[1])
+            lines = min((self.block - 1) * pool.stride[1] + extent, self.out[1])
+            depths = min((pool.kernel_size[0] - 1) * pool.dilation[0] + 1, self.out[0])
+            self.box_slice = lines * self.out[2] * self.n_filters
+            self.pool = self._windows(pool, self.box_slice, self.out[2] * self.n_filters)
+            self._fill_rows(lines, self.out[2] * self.n_filters)
+            self.clip_offset = round_up(depths * self.box_slice * self.itemsize)
+            self.scratch_size = self.clip_offset + round_up(self.pool.clip_size())
+        self.n_blocks = (self.y.size[1] + self.block - 1) // self.block
+        self.n_units = self.y.size[0] * self.n_blocks
+
+    def _windows(self, pool, depth_stride, line_stride):
+        return PoolWindows(pool, tuple(self.out), tuple(self.y.size), self.n_filters, depth_stride, line_stride)
+
+    def _fill_rows(self, Py_ssize_t lines, Py_ssize_t c_stride):
+        """Tables of where the pixels of a block lie in x and in the result of the product."""
+        cdef Py_ssize_t line, w, m = 0
+        self.x_rows = self.tables.sizes(lines * self.out[2])
+        self.c_rows = self.tables.sizes(lines * self.out[2])
+        for line in range(lines):
+            for w in range(self.out[2]):
+                self.x_rows[m] = line * self.stride[1] * self.x.line_stride + w * self.stride[2] * self.x.channels
+                self.c_rows[m] = line * c_stride + w * self.n_filters
+                m += 1
+
+    def _build_backward(self, pool, Py_ssize_t max_samples):
+        cdef:
+            int axis
+            Py_ssize_t line, w, k, m = 0
+            Step *steps
+        axes = [phases_of_axis(self.x.size[axis], self.kernel[axis], self.stride[axis], self.dilation[axis],
+                               self.before[axis]) for axis in range(3)]
+        extent = []
+        for axis in range(3):
+            margins = [(shift - dz_first, dz_first + n - shift - self.out[axis])
+                       for _, n, dz_first, taps in axes[axis] for _, shift in taps] if self.needs_dx else []
+            self.dz_margin[axis] = max(0, max([before for before, _ in margins], default=0))
+            after = max(0, max([after for _, after in margins], default=0))
+            extent.append(self.dz_margin[axis] + self.out[axis] + after)
+        self.dz_line = extent[2] * self.n_filters
+        self.dz_depth = extent[1] * self.dz_line
+        self.dz_sample = round_up(extent[0] * self.dz_depth * self.itemsize)
+        if pool is not None:
+            self.unpool = self._windows(pool, self.dz_depth, self.dz_line)
+        # A product over few pixels spends its time on loading and storing the gradient: gather samples.
+        self.group = min(max_samples, max(1, BLOCK_PIXELS // (self.out[0] * self.out[1] * self.out[2])))
+        self.line_offset = self.scratch_size
+        self.dz_offset = self.line_offset + round_up(self.y.size[2] * self.n_filters * self.itemsize)
+        self.scratch_size = self.dz_offset + self.group * self.dz_sample + round_up(64 * self.itemsize)
+
+        self.weight_block = max(1, min(self.out[1], 2 * BLOCK_PIXELS // self.out[2]))
+        steps = self.tables.steps(self.weight_block * self.out[2])
+        for line in range(self.weight_block):
+            for w in range(self.out[2]):
+                steps[m].a = line * self.stride[1] * self.x.line_stride + w * self.stride[2] * self.x.channels
+                steps[m].b = line * self.dz_line + w * self.n_filters
+                m += 1
+        self.weight_product = Product(steps, m, 1, self.x.sample // self.itemsize, self.dz_sample // self.itemsize)
+        self.weight_rows = self.tables.sizes(self.depth)
+        self.gradient_rows = self.tables.sizes(self.depth)
+        for k in range(self.depth):
+            self.weight_rows[k] = self.forward_product.steps[k].a
+            self.gradient_rows[k] = self.forward_product.steps[k].b
+        if self.needs_dx:
+            self._build_phases(axes)
+
+    def _build_phases(self, axes):
+        cdef:
+            Phase *phase
+            Step *steps
+            Py_ssize_t f, line, w, k, tap, offset, covered = 0
+            Py_ssize_t n_steps
+        self.packed = self.tables.bytes((self.depth * self.n_filters + 64) * self.itemsize)
+        self.n_phases = len(axes[0]) * len(axes[1]) * len(axes[2])
+        self.phases = <Phase *> self.tables.bytes(self.n_phases * sizeof(Phase))
+        phase = self.phases
+        for axis_d in axes[0]:
+            for axis_h in axes[1]:
+                for axis_w in axes[2]:
+                    for axis, (first, n, dz_first, _) in enumerate((axis_d, axis_h, axis_w)):
+                        phase.first[axis], phase.n[axis] = first, n
+                        phase.dz_first[axis] = dz_first
+                    covered += phase.n[0] * phase.n[1] * phase.n[2]
+                    n_steps = len(axis_d[3]) * len(axis_h[3]) * len(axis_w[3]) * self.n_filters
+                    steps = self.tables.steps(n_steps)
+                    k = 0
+                    # Descending taps read dz forwards.
+                    for tap_d, shift_d in reversed(axis_d[3]):
+                        for tap_h, shift_h in reversed(axis_h[3]):
+                            for tap_w, shift_w in reversed(axis_w[3]):
+                                tap = (tap_d * self.kernel[1] + tap_h) * self.kernel[2] + tap_w
+                                offset = -(shift_d * self.dz_depth + shift_h * self.dz_line
+                                           + shift_w * self.n_filters)
+                                for f in range(self.n_filters):
+                                    steps[k].a = offset + f
+                                    steps[k].b = (tap * self.n_filters + f) * self.x.channels
+                                    k += 1
+                    phase.product = Product(steps, n_steps, 1, 0, 0)
+                    phase.block = max(1, min(phase.n[1], BLOCK_PIXELS // phase.n[2]))
+                    phase.dz_rows = self.tables.sizes(phase.block * phase.n[2])
+                    phase.dx_rows = self.tables.sizes(phase.block * phase.n[2])
+                    k = 0
+                    for line in range(phase.block):
+                        for w in range(phase.n[2]):
+                            phase.dz_rows[k] = line * self.dz_line + w * self.n_filters
+                            phase.dx_rows[k] = (line * self.stride[1] * self.x.size[2]
+                                                + w * self.stride[2]) * self.x.channels
+                            k += 1
+                    phase += 1
+        self.has_gaps = covered < self.x.size[0] * self.x.size[1] * self.x.size[2]
+
+    cdef void prepare(self) noexcept nogil:
+        cdef Py_ssize_t tap, size = self.x.channels * self.n_filters * self.itemsize
+        if self.n_phases == 0:
+            return
+        for tap in range(self.n_taps):
+            self.k.transpose(self.weights + tap * size, self.x.channels, self.n_filters, self.packed + tap * size)
+
+    cdef void _convolve(self, const char *x, Py_ssize_t d, Py_ssize_t h, Py_ssize_t lines, char *c,
+                        bint relu) noexcept nogil:
+        """Lines h to h + lines of depth slice d, before pooling."""
+        cdef Py_ssize_t at = ((d * self.stride[0] - self.before[0]) * self.x.depth_stride
+                              + (h * self.stride[1] - self.before[1]) * self.x.line_stride
+                              - self.before[2] * self.x.channels)
+        self.k.product(&self.forward_product, lines * self.out[2], self.n_filters, x + at * self.itemsize,
+                       self.x_rows, self.weights, START_AT_ZERO if self.bias == NULL else START_AT_BIAS, self.bias, c,
+                       self.c_rows, relu)
+
+    cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        cdef:
+            const char *x = self.input(p, i)
+            char *y = self.output(p, i)
+            char *line
+            Py_ssize_t unit, d, _, end, h0
+        for unit in range(first, last):
+            d = unit // self.n_blocks
+            h0 = unit % self.n_blocks * self.block
+            end = min(h0 + self.block, self.y.size[1])
+            line = y + (d * self.y.depth_stride + h0 * self.y.line_stride) * self.itemsize
+            if self.pool is not None:
+                self._pooled_lines(p, i, x, d, h0, end, line)
+            else:
+                self._convolve(x, d, h0, end - h0, line, self.activation == RELU)
+            if self.activation == IDENTITY or (self.activation == RELU and self.pool is None):
+                continue
+            for _ in range(h0, end):
+                self.k.activate(self.activation, line, self.y.size[2] * self.n_filters)
+                line += self.y.line_stride * self.itemsize
+
+    cdef void _pooled_lines(self, const Pass *p, Py_ssize_t i, const char *x, Py_ssize_t d, Py_ssize_t first,
+                            Py_ssize_t end, char *y) noexcept nogil:
+        cdef:
+            const Windows *w = &self.pool.w
+            char *scratch = p.scratch + self.scratch_offset
+            Clip clip = self.pool.clip_at(scratch + self.clip_offset)
+            uint8_t *index = NULL
+            Py_ssize_t d0, d1, h0, h1, slice_, h, values = self.y.size[2] * self.n_filters
+        # The box: what the windows of these lines see of the map before pooling.
+        d0 = max(0, d * w.stride[0] - w.before[0])
+        d1 = min(self.out[0], d * w.stride[0] - w.before[0]
+                 + (w.kernel[0] - 1) * w.dilation[0] + 1)
+        h0 = max(0, first * w.stride[1] - w.before[1])
+        h1 = min(self.out[1], (end - 1) * w.stride[1] - w.before[1]
+                 + (w.kernel[1] - 1) * w.dilation[1] + 1)
+        for slice_ in range(d0, d1):
+            self._convolve(x, slice_, h0, h1 - h0, scratch + (slice_ - d0) * self.box_slice * self.itemsize, False)
+        if p.keep:
+            index = (<uint8_t *> p.maps + self.index_origin + (p.place + i) * self.index_sample
+                     + (d * self.y.size[1] + first) * values)
+        for h in range(first, end):
+            self.k.max_pool_line(w, d, h, scratch, d0, h0, y, index, NULL, &clip)
+            y += self.y.line_stride * self.itemsize
+            if index != NULL:
+                index += values
+
+    cdef void backward(self, const Pass *p) noexcept nogil:
+        cdef:
+            char *dz = p.scratch + self.scratch_offset + self.dz_offset + (
+                (self.dz_margin[0] * self.dz_depth + self.dz_margin[1] * self.dz_line
+                 + self.dz_margin[2] * self.n_filters) * self.itemsize)
+            Py_ssize_t first, i, n
+        first = 0
+        while first < p.n:
+            n = min(self.group, p.n - first)
+            for i in range(n):
+                self._before_activation(p, first + i, dz + i * self.dz_sample)
+            self._weights_gradient(p, first, n, dz)
+            if p.dx != NULL:
+                for i in range(n):
+                    self._input_gradient(p.dx + (first + i) * p.dx_sample, dz + i * self.dz_sample)
+            first += self.group
+
+    cdef void _before_activation(self, const Pass *p, Py_ssize_t i, char *dz) noexcept nogil:
+        """dz of one sample from the gradient of its output."""
+        cdef:
+            const char *y = self.output(p, i)
+            const char *y_line
+            const char *dy = p.dy + i * p.dy_sample
+            char *scratch = p.scratch + self.scratch_offset
+            char *line = scratch + self.line_offset
+            const uint8_t *index
+            Clip clip
+            Py_ssize_t d, h, values = self.y.size[2] * self.n_filters
+        if self.pool is not None:
+            clip = self.pool.clip_at(scratch + self.clip_offset)
+            index = <const uint8_t *> p.maps + self.index_origin + (p.place + i) * self.index_sample
+            if self.unpool.w.overlapping:
+                for d in range(self.out[0]):
+                    for h in range(self.out[1]):
+                        memset(dz + (d * self.dz_depth + h * self.dz_line) * self.itemsize, 0,
+                               self.out[2] * self.n_filters * self.itemsize)
+        for d in range(self.y.size[0]):
+            for h in range(self.y.size[1]):
+                y_line = y + (d * self.y.depth_stride + h * self.y.line_stride) * self.itemsize
+                if self.pool is None:
+                    self.k.activation_gradient(self.activation, y_line, dy,
+                                               dz + (d * self.dz_depth + h * self.dz_line) * self.itemsize, values)
+                else:
+                    self.k.activation_gradient(self.activation, y_line, dy, line, values)
+                    self.k.max_unpool_line(&self.unpool.w, d, h, line, index, NULL, dz, &clip)
+                    index += values
+                dy += values * self.itemsize
+
+    cdef void _weights_gradient(self, const Pass *p, Py_ssize_t first, Py_ssize_t n, const char *dz) noexcept nogil:
+        cdef:
+            const char *x = self.input(p, first)
+            const char *dz_line
+            Product product = self.weight_product
+            Py_ssize_t d, h, lines, i, line, at
+        product.n_repeats = n
+        for d in range(self.out[0]):
+            h = 0
+            while h < self.out[1]:
+                lines = min(self.weight_block, self.out[1] - h)
+                product.n_steps = lines * self.out[2]
+                at = ((d * self.stride[0] - self.before[0]) * self.x.depth_stride
+                      + (h * self.stride[1] - self.before[1]) * self.x.line_stride
+                      - self.before[2] * self.x.channels)
+                dz_line = dz + (d * self.dz_depth + h * self.dz_line) * self.itemsize
+                self.k.product(&product, self.depth, self.n_filters, x + at * self.itemsize, self.weight_rows, dz_line,
+                               ADD_TO_RESULT, NULL, p.gradients + self.gradient_offset, self.gradient_rows, False)
+                if self.bias != NULL:
+                    for i in range(n):
+                        for line in range(lines):
+                            self.k.column_sums(dz_line + i * self.dz_sample + line * self.dz_line * self.itemsize,
+                                               self.out[2], self.n_filters, self.n_filters,
+                                               p.gradients + self.bias_offset)
+                h += self.weight_block
+
+    cdef void _input_gradient(self, char *dx, const char *dz) noexcept nogil:
+        cdef:
+            Phase *phase
+            Py_ssize_t i, d, h, lines, dz_at, dx_at
+        if self.has_gaps:
+            memset(dx, 0, self.x.values * self.itemsize)
+        for i in range(self.n_phases):
+            phase = self.phases + i
+            for d in range(phase.n[0]):
+                h = 0
+                while h < phase.n[1]:
+                    lines = min(phase.block, phase.n[1] - h)
+                    dz_at = ((phase.dz_first[0] + d) * self.dz_depth
+                             + (phase.dz_first[1] + h) * self.dz_line
+                             + (phase.dz_first[2]) * self.n_filters)
+                    dx_at = (((phase.first[0] + d * self.stride[0]) * self.x.size[1]
+                              + phase.first[1] + h * self.stride[1]) * self.x.size[2]
+                             + phase.first[2]) * self.x.channels
+                    self.k.product(&phase.product, lines * phase.n[2], self.x.channels, dz + dz_at * self.itemsize,
+                                   phase.dz_rows, self.packed, START_AT_ZERO, NULL, dx + dx_at * self.itemsize,
+                                   phase.dx_rows, False)
+                    h += phase.block

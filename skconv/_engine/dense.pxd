@@ -1,0 +1,33 @@
+from .layer cimport Layer, Pass, Tables
+from .table cimport Product
+
+cdef class DenseLayer(Layer):
+    cdef:
+        Py_ssize_t n_inputs
+        Py_ssize_t n_units_out
+        int activation
+        readonly bint is_wide
+        readonly Py_ssize_t n_forward_tasks
+        readonly Py_ssize_t n_backward_tasks
+        Py_ssize_t n_column_tasks           # of the backward tasks, those for dx
+        Py_ssize_t n_row_tasks              # ... and those for dw
+        Tables tables
+        Product forward_product             # over inputs
+        Product input_product               # over units
+        Product weight_product              # over samples
+        Py_ssize_t *x_samples               # elements from sample 0, in the maps
+        Py_ssize_t *y_samples
+        Py_ssize_t *dz_samples              # rows of n_units_out
+        Py_ssize_t *dx_samples              # rows of n_inputs
+        Py_ssize_t *inputs                  # 0, 1, 2 ...
+        Py_ssize_t *weight_rows             # rows of n_units_out
+        char *packed                        # w transposed
+
+    cdef void forward_task(self, const Pass *p, Py_ssize_t task) noexcept nogil
+    cdef void backward_task(self, const Pass *p, Py_ssize_t task) noexcept nogil
+    cdef Py_ssize_t *_rows(self, Py_ssize_t n, Py_ssize_t stride) except NULL
+    cdef Product _steps(self, Py_ssize_t n, Py_ssize_t a, Py_ssize_t b) except *
+    cdef void _columns(self, const Pass *p, Py_ssize_t first, Py_ssize_t last) noexcept nogil
+    cdef void _weight_rows(self, const Pass *p, const char *dz, int start, Py_ssize_t first,
+                           Py_ssize_t last) noexcept nogil
+    cdef void _input_columns(self, const Pass *p, const char *dz, Py_ssize_t first, Py_ssize_t last) noexcept nogil

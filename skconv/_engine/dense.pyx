@@ -1,0 +1,147 @@
+"""Dense layers: y[i, f] = act(bias[f] + sum_k x[i, k] * w[k, f]).
+
+Two ways to run one layer.  A small one belongs to its chunk of samples (forward, backward), and its gradient to the
+slot.  A wide one, whose weights do not fit the cache beside the activations, is a stage of its own: it waits for the
+whole mini-batch and is shared out by tiles of its results (forward_task, backward_task), each with one owner, so that
+its weights cross the cache once per mini-batch and its gradient needs no second buffer.
+
+    forward    y[i, f]  = sum_k x[i, k] w[k, f]          a task: a block of columns f for all samples
+    backward   dx[i, k] = sum_f dz[i, f] w[k, f]         a task: a block of columns k for all samples
+               dw[k, f] = sum_i x[i, k] dz[i, f]         a task: a block of rows k
+               db[f]    = sum_i dz[i, f]                 the last task
+"""
+from libc.string cimport memset
+
+from .layer cimport Layer, Pass, Tables
+from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Product, Step
+
+cdef enum:
+    COLUMNS = 64        # per task: whole vectors in every precision and instruction set
+    ROWS = 112          # per task of the weights' gradient: eight 14-row tiles
+
+
+cdef class DenseLayer(Layer):
+    """See the head of the file.
+
+    Parameters
+    ----------
+    kernels, x, y, is_output, needs_dx
+        As for Layer; x without margins.
+    activation : Activation
+        Monotone; identity where the layer is wide.
+    is_wide : bool
+    max_samples : int
+        Samples per call at most.
+    trains : bool
+        Whether backward passes will follow.
+    """
+
+    def __init__(self, kernels, x, y, *, activation, is_wide=False, max_samples=1, trains=True, is_output=False,
+                 needs_dx=True):
+        super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
+        self.n_inputs = self.x.values
+        self.n_units_out = self.y.values
+        self.activation = activation
+        self.is_wide = is_wide
+        self.tables = Tables()
+        self.n_forward_tasks = (self.n_units_out + COLUMNS - 1) // COLUMNS
+        self.n_column_tasks = (self.n_inputs + COLUMNS - 1) // COLUMNS if self.needs_dx else 0
+        self.n_row_tasks = (self.n_inputs + ROWS - 1) // ROWS
+        self.n_backward_tasks = self.n_column_tasks + self.n_row_tasks + 1
+        self.x_samples = self._rows(max_samples, self.x.sample // self.itemsize)
+        self.y_samples = self._rows(max_samples, self.y.sample // self.itemsize)
+        self.forward_product = self._steps(self.n_inputs, 1, self.n_units_out)
+        if not trains:
+            return
+        self.inputs = self._rows(self.n_inputs, 1)
+        self.weight_rows = self._rows(self.n_inputs, self.n_units_out)
+        self.dz_samples = self._rows(max_samples, self.n_units_out)
+        self.dx_samples = self._rows(max_samples, self.n_inputs)
+        self.input_product = self._steps(self.n_units_out, 1, self.n_inputs)
+        self.weight_product = self._steps(max_samples, self.x.sample // self.itemsize, self.n_units_out)
+        if self.needs_dx:
+            self.packed = self.tables.bytes((self.n_inputs * self.n_units_out + 128) * self.itemsize)
+        if not is_wide:
+            self.scratch_size = ((max_samples * self.n_units_out + 64) * self.itemsize + 63) // 64 * 64
+
+    cdef Py_ssize_t *_rows(self, Py_ssize_t n, Py_ssize_t stride) except NULL:
+        cdef Py_ssize_t *rows = self.tables.sizes(n)
+        cdef Py_ssize_t i
+        for i in range(n):
+            rows[i] = i * stride
+        return rows
+
+    cdef Product _steps(self, Py_ssize_t n, Py_ssize_t a, Py_ssize_t b) except *:
+        cdef Step *steps = self.tables.steps(n)
+        cdef Py_ssize_t i
+        for i in range(n):
+            steps[i].a = i * a
+            steps[i].b = i * b
+        return Product(steps, n, 1, 0, 0)
+
+    cdef void prepare(self) noexcept nogil:
+        if self.packed != NULL:
+            self.k.transpose(self.weights, self.n_inputs, self.n_units_out, self.packed)
+
+    cdef void forward(self, const Pass *p) noexcept nogil:
+        self._columns(p, 0, self.n_units_out)
+
+    cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        cdef Pass one = p[0]
+        one.n = 1
+        one.place += i
+        if one.out != NULL:
+            one.out += i * one.out_sample
+        self._columns(&one, 0, self.n_units_out)
+
+    cdef void forward_task(self, const Pass *p, Py_ssize_t task) noexcept nogil:
+        self._columns(p, task * COLUMNS, min((task + 1) * COLUMNS, self.n_units_out))
+
+    cdef void _columns(self, const Pass *p, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        cdef:
+            Py_ssize_t i, at = first * self.itemsize
+            char *y = self.output(p, 0)
+        self.k.product(&self.forward_product, p.n, last - first, self.input(p, 0), self.x_samples, self.weights + at,
+                       START_AT_ZERO if self.bias == NULL else START_AT_BIAS,
+                       NULL if self.bias == NULL else self.bias + at, y + at,
+                       self.y_samples, self.activation == RELU)
+        if self.activation != IDENTITY and self.activation != RELU:
+            for i in range(p.n):
+                self.k.activate(self.activation, self.output(p, i) + at, last - first)
+
+    cdef void backward(self, const Pass *p) noexcept nogil:
+        cdef:
+            char *dz = p.scratch + self.scratch_offset
+            Py_ssize_t i, row = self.n_units_out * self.itemsize
+        for i in range(p.n):
+            self.k.activation_gradient(self.activation, self.output(p, i), p.dy + i * p.dy_sample, dz + i * row,
+                                       self.n_units_out)
+        self._weight_rows(p, dz, ADD_TO_RESULT, 0, self.n_inputs)
+        if self.bias != NULL:
+            self.k.column_sums(dz, p.n, self.n_units_out, self.n_units_out, p.gradients + self.bias_offset)
+        if p.dx != NULL:
+            self._input_columns(p, dz, 0, self.n_inputs)
+
+    cdef void backward_task(self, const Pass *p, Py_ssize_t task) noexcept nogil:
+        """One task of a wide layer, whose dy is dz: rows without gaps."""
+        if task < self.n_column_tasks:
+            self._input_columns(p, p.dy, task * COLUMNS, min((task + 1) * COLUMNS, self.n_inputs))
+            return
+        task -= self.n_column_tasks
+        if task < self.n_row_tasks:
+            self._weight_rows(p, p.dy, START_AT_ZERO, task * ROWS, min((task + 1) * ROWS, self.n_inputs))
+        elif self.bias != NULL:
+            memset(p.gradients + self.bias_offset, 0, self.n_units_out * self.itemsize)
+            self.k.column_sums(p.dy, p.n, self.n_units_out, self.n_units_out, p.gradients + self.bias_offset)
+
+    cdef void _weight_rows(self, const Pass *p, const char *dz, int start, Py_ssize_t first,
+                           Py_ssize_t last) noexcept nogil:
+        cdef Product product = self.weight_product
+        product.n_steps = p.n
+        self.k.product(&product, last - first, self.n_units_out, self.input(p, 0), self.inputs + first, dz, start,
+                       NULL, p.gradients + self.gradient_offset, self.weight_rows + first, False)
+
+    cdef void _input_columns(self, const Pass *p, const char *dz, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        self.k.product(&self.input_product, p.n, last - first, dz, self.dz_samples,
+                       self.packed + first * self.itemsize, START_AT_ZERO, NULL, p.dx + first * self.itemsize,
+                       self.dx_samples, False)

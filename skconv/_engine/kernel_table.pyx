@@ -1,0 +1,123 @@
+"""The kernels of one instruction set and one precision, as a table of functions.
+
+This file is compiled several times (meson.build): with other compiler flags for every instruction set, with
+SKCONV_DOUBLE for double precision.  What it holds is only the table: the kernels themselves are in the .pxd files.
+"""
+from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport int32_t, uint8_t, uint64_t
+
+from .kernels.activation cimport activate, activation_gradient
+from .kernels.pooling cimport average_pool_line, average_unpool_line, max_pool_line, max_unpool_line
+from .kernels.product cimport LANES, column_sums, product, transpose
+from .kernels.random cimport dropout
+from .kernels.real cimport real
+from .table cimport Clip, Kernels, Product, Update, Windows
+from .kernels.training cimport adam, add_buffers, load_line, sgd, softmax, softmax_cross_entropy
+
+cdef extern from "tile.h" nogil:
+    real fma_chains "skconv_fma_chains"(Py_ssize_t n)
+    const Py_ssize_t fma_flops "skconv_fma_flops"
+
+
+cdef void _product(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A, const Py_ssize_t *a_rows,
+                   const void *B, int start, const void *bias, void *C, const Py_ssize_t *c_rows,
+                   bint relu) noexcept nogil:
+    product(p, n_rows, n_columns, <const real *> A, a_rows, <const real *> B, start, <const real *> bias, <real *> C,
+            c_rows, relu)
+
+
+cdef void _transpose(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, void *out) noexcept nogil:
+    transpose(<const real *> W, n_rows, n_columns, <real *> out)
+
+
+cdef void _column_sums(const void *x, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
+                       void *sums) noexcept nogil:
+    column_sums(<const real *> x, n_rows, n_columns, stride, <real *> sums)
+
+
+cdef void _max_pool_line(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, Py_ssize_t d0, Py_ssize_t h0,
+                         void *y, uint8_t *index, int32_t *wide, Clip *clip) noexcept nogil:
+    max_pool_line(w, d, h, <const real *> x, d0, h0, <real *> y, index, wide, clip)
+
+
+cdef void _max_unpool_line(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *dy, const uint8_t *index,
+                           const int32_t *wide, void *dx, Clip *clip) noexcept nogil:
+    max_unpool_line(w, d, h, <const real *> dy, index, wide, <real *> dx, clip)
+
+
+cdef void _average_pool_line(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, void *y,
+                             Clip *clip) noexcept nogil:
+    average_pool_line(w, d, h, <const real *> x, <real *> y, clip)
+
+
+cdef void _average_unpool_line(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *dy, void *dx,
+                               Clip *clip) noexcept nogil:
+    average_unpool_line(w, d, h, <const real *> dy, <real *> dx, clip)
+
+
+cdef void _activate(int kind, void *x, Py_ssize_t n) noexcept nogil:
+    activate(kind, <real *> x, n)
+
+
+cdef void _activation_gradient(int kind, const void *y, const void *dy, void *dz, Py_ssize_t n) noexcept nogil:
+    activation_gradient(kind, <const real *> y, <const real *> dy, <real *> dz, n)
+
+
+cdef void _dropout(const void *x, void *y, Py_ssize_t n, double rate, uint64_t seed, uint64_t layer, uint64_t epoch,
+                   uint64_t sample) noexcept nogil:
+    dropout(<const real *> x, <real *> y, n, rate, seed, layer, epoch, sample)
+
+
+cdef void _load_line(int source, const void *x, Py_ssize_t n, const void *mean, const void *scale,
+                     void *y) noexcept nogil:
+    load_line(source, x, n, <const real *> mean, <const real *> scale, <real *> y)
+
+
+cdef void _softmax(void *x, Py_ssize_t n) noexcept nogil:
+    softmax(<real *> x, n)
+
+
+cdef double _softmax_cross_entropy(const void *logits, Py_ssize_t n_classes, Py_ssize_t target, double scale,
+                                   void *gradient, bint *correct) noexcept nogil:
+    return softmax_cross_entropy(<const real *> logits, n_classes, target, scale, <real *> gradient, correct)
+
+
+cdef void _adam(const Update *u, const void *gradients, void *weights, void *m, void *v) noexcept nogil:
+    adam(u, <const real *> gradients, <real *> weights, <real *> m, <real *> v)
+
+
+cdef void _sgd(const Update *u, const void *gradients, void *weights, void *velocity) noexcept nogil:
+    sgd(u, <const real *> gradients, <real *> weights, <real *> velocity)
+
+
+cdef void _add_buffers(const Update *u, const void *gradients, const void *weights, void *out) noexcept nogil:
+    add_buffers(u, <const real *> gradients, <const real *> weights, <real *> out)
+
+
+cdef double _fma_chains(Py_ssize_t n) noexcept nogil:
+    return <double> fma_chains(n)
+
+
+cdef Kernels kernels
+kernels.itemsize = sizeof(real)
+kernels.lanes = LANES
+kernels.product = _product
+kernels.transpose = _transpose
+kernels.column_sums = _column_sums
+kernels.max_pool_line = _max_pool_line
+kernels.max_unpool_line = _max_unpool_line
+kernels.average_pool_line = _average_pool_line
+kernels.average_unpool_line = _average_unpool_line
+kernels.activate = _activate
+kernels.activation_gradient = _activation_gradient
+kernels.dropout = _dropout
+kernels.load_line = _load_line
+kernels.softmax = _softmax
+kernels.softmax_cross_entropy = _softmax_cross_entropy
+kernels.adam = _adam
+kernels.sgd = _sgd
+kernels.add_buffers = _add_buffers
+kernels.fma_chains = _fma_chains
+kernels.fma_flops = fma_flops
+
+table = PyCapsule_New(&kernels, "skconv._engine.kernels", NULL)

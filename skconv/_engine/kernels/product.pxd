@@ -1,0 +1,146 @@
+"""Products of any size from register tiles.
+
+Formula, see tile.h:  C[m, f] (+)= sum_t sum_k A[a_rows[m] + steps[k].a + t*a_repeat] * B[steps[k].b + t*b_repeat + f].
+
+Loop order: blocks of BLOCK steps, so that the panel of B that a column block reads stays in the first two cache
+levels while all rows pass over it; then blocks of one, two or four vectors of columns; then row tiles of nearly equal
+height.  The order in which one element is summed never depends on n_rows or on the tile.
+
+Columns that do not fill a vector are computed in full into a tile on the stack, of which the valid part is copied:
+B and the bias must therefore be readable for up to two vectors past the last column (buffers carry that slack).
+"""
+from libc.string cimport memcpy
+
+from .real cimport real
+from ..table cimport ADD_TO_RESULT, Product
+
+cdef extern from "tile.h" nogil:
+    ctypedef void (*Tile "skconv_tile")(const Product *p, const real *A, const Py_ssize_t *a_rows, const real *B,
+                                        int start, const real *bias, real *C, const Py_ssize_t *c_rows, int relu)
+    const Tile *tiles_1 "skconv_tiles_1"
+    const Tile *tiles_2 "skconv_tiles_2"
+    const Tile *tiles_4 "skconv_tiles_4"
+    const Py_ssize_t tile_rows_1 "skconv_tile_rows_1"
+    const Py_ssize_t tile_rows_2 "skconv_tile_rows_2"
+    const Py_ssize_t tile_rows_4 "skconv_tile_rows_4"
+    enum:
+        LANES "SKCONV_LANES"
+        TILE_SIZE "SKCONV_TILE_SIZE"
+
+# Steps per pass: 2048 rows of a 32-column panel are 256 KiB, half of the smallest second-level cache we know.
+cdef enum:
+    BLOCK = 2048
+
+
+cdef inline void partial_tile(
+    Tile tile,
+    const Product *p,
+    Py_ssize_t n_rows,
+    Py_ssize_t n_columns,           # valid ones, fewer than the tile computes
+    const real *A,
+    const Py_ssize_t *a_rows,
+    const real *B,
+    int start,
+    const real *bias,
+    real *C,
+    const Py_ssize_t *c_rows,
+    int relu,
+) noexcept nogil:
+    """Run a tile whose last columns do not exist, through a copy on the stack."""
+    cdef:
+        real[TILE_SIZE] whole
+        Py_ssize_t[28] rows
+        Py_ssize_t width = (n_columns + LANES - 1) // LANES * LANES
+        Py_ssize_t m, f
+        const real *source
+        real *target
+    for m in range(n_rows):
+        rows[m] = m * width
+    if start == ADD_TO_RESULT:
+        for m in range(n_rows):
+            source = C + c_rows[m]
+            target = whole + rows[m]
+            for f in range(n_columns):
+                target[f] = source[f]
+            for f in range(n_columns, width):
+                target[f] = 0
+    tile(p, A, a_rows, B, start, bias, whole, rows, relu)
+    for m in range(n_rows):
+        source = whole + rows[m]
+        target = C + c_rows[m]
+        for f in range(n_columns):
+            target[f] = source[f]
+
+
+cdef inline void product(
+    const Product *p,
+    Py_ssize_t n_rows,
+    Py_ssize_t n_columns,
+    const real *A,
+    const Py_ssize_t *a_rows,       # (n_rows,)
+    const real *B,
+    int start,
+    const real *bias,               # (n_columns,) where start is START_AT_BIAS
+    real *C,                        # OUT
+    const Py_ssize_t *c_rows,       # (n_rows,)
+    bint relu,
+) noexcept nogil:
+    cdef:
+        Product part = p[0]
+        Py_ssize_t done = 0, f, m, width, height, n_tiles, i, max_rows
+        const Tile *tiles
+        bint last
+    while True:
+        part.n_steps = min(p.n_steps - done, BLOCK) if p.n_repeats == 1 else p.n_steps
+        last = done + part.n_steps == p.n_steps
+        f = 0
+        while f < n_columns:
+            width = n_columns - f
+            if tile_rows_4 > 0 and n_rows <= tile_rows_4 and width >= 4 * LANES:
+                width, max_rows, tiles = 4 * LANES, tile_rows_4, tiles_4
+            elif width > LANES:
+                width, max_rows, tiles = min(width, 2 * LANES), tile_rows_2, tiles_2
+            else:
+                max_rows, tiles = tile_rows_1, tiles_1
+            n_tiles = (n_rows + max_rows - 1) // max_rows
+            m = 0
+            for i in range(n_tiles):
+                height = (n_rows - m) // (n_tiles - i)
+                if width % LANES == 0:
+                    tiles[height](&part, A, a_rows + m, B + f, start, bias + f, C + f, c_rows + m, relu and last)
+                else:
+                    partial_tile(tiles[height], &part, height, width, A, a_rows + m, B + f, start, bias + f, C + f,
+                                 c_rows + m, relu and last)
+                m += height
+            f += width
+        done += part.n_steps
+        if last:
+            return
+        part.steps += part.n_steps
+        start = ADD_TO_RESULT
+
+
+cdef inline void transpose(const real *W, Py_ssize_t n_rows, Py_ssize_t n_columns, real *out) noexcept nogil:
+    """out[f, k] = W[k, f], in blocks of 16 x 16 that keep both sides in the first-level cache."""
+    cdef Py_ssize_t k0, f0, k, f, k1, f1
+    for k0 in range(0, n_rows, 16):
+        k1 = min(k0 + 16, n_rows)
+        for f0 in range(0, n_columns, 16):
+            f1 = min(f0 + 16, n_columns)
+            for f in range(f0, f1):
+                for k in range(k0, k1):
+                    out[f * n_rows + k] = W[k * n_columns + f]
+
+
+cdef inline void column_sums(
+    const real *x,                  # n_rows of n_columns, `stride` apart
+    Py_ssize_t n_rows,
+    Py_ssize_t n_columns,
+    Py_ssize_t stride,
+    real *sums,                     # (n_columns,)   added to
+) noexcept nogil:
+    cdef Py_ssize_t _, f
+    for _ in range(n_rows):
+        for f in range(n_columns):
+            sums[f] += x[f]
+        x += stride

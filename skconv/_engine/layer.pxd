@@ -1,0 +1,78 @@
+from libc.stdint cimport int32_t, uint64_t
+
+from .table cimport Clip, Kernels, Step
+
+cdef struct Map:
+    # Where an array of shape (n, depth, height, width, channels) lies in the storage of activations: lines of pixels
+    # are contiguous, and may be surrounded by a margin of zeros for the window that slides over them.
+    Py_ssize_t size[3]
+    Py_ssize_t channels
+    Py_ssize_t values           # elements of one sample without margins
+    Py_ssize_t depth_stride     # elements from one depth slice to the next
+    Py_ssize_t line_stride      # elements from one line to the next
+    Py_ssize_t origin           # bytes from the start of the storage to the first pixel of its first sample
+    Py_ssize_t sample           # bytes from one sample to the next
+
+cdef struct Pass:
+    # A few samples on their way through the layers.  Maps are found by `place + i`, the rest by `i`, i < n.
+    Py_ssize_t n
+    char *maps                  # storage of activations
+    Py_ssize_t place            # where these samples' activations lie in it
+    char *scratch               # this thread's
+    const char *x               # input data
+    int source                  # their type (Source)
+    Py_ssize_t x_sample         # bytes between samples of the input
+    const Py_ssize_t *order     # sample numbers in x, or NULL: first + i
+    Py_ssize_t first
+    char *out                   # where the last map goes instead, or NULL
+    Py_ssize_t out_sample
+    char *dy                    # gradients of the loss by this layer's output and input, without margins
+    Py_ssize_t dy_sample
+    char *dx                    # NULL: nobody wants it
+    Py_ssize_t dx_sample
+    char *gradients             # the slot's buffer
+    bint keep                   # whether a backward pass will follow
+    bint training               # whether dropout drops
+    uint64_t seed
+    uint64_t epoch
+
+
+cdef inline Py_ssize_t sample_number(const Pass *p, Py_ssize_t i) noexcept nogil:
+    return p.order[i] if p.order != NULL else p.first + i
+
+
+cdef class Layer:
+    cdef:
+        const Kernels *k
+        object _kernels             # the capsule that owns them
+        readonly Py_ssize_t itemsize
+        Map x, y
+        bint is_output
+        readonly Py_ssize_t n_units         # independent pieces of one sample's forward pass
+        readonly Py_ssize_t scratch_size    # bytes of a thread's scratch, zero when first used
+        Py_ssize_t scratch_offset
+        char *weights               # NULL where a layer has none
+        char *bias                  # NULL without intercepts
+        Py_ssize_t gradient_offset  # bytes, in a slot's buffer
+        Py_ssize_t bias_offset
+        bint needs_dx
+        list _tables                # arrays that pointers of this layer point into
+
+    cdef char *input(self, const Pass *p, Py_ssize_t i) noexcept nogil
+    cdef char *output(self, const Pass *p, Py_ssize_t i) noexcept nogil
+    cdef void prepare(self) noexcept nogil
+    cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil
+    cdef void forward(self, const Pass *p) noexcept nogil
+    cdef void backward(self, const Pass *p) noexcept nogil
+
+
+cdef class Tables:
+    """Room for the constant tables of a layer, filled once when it is built."""
+    cdef list arrays
+    cdef Py_ssize_t *sizes(self, Py_ssize_t n) except NULL
+    cdef int32_t *ints(self, Py_ssize_t n) except NULL
+    cdef Step *steps(self, Py_ssize_t n) except NULL
+    cdef char *bytes(self, Py_ssize_t n) except NULL
+
+cdef const Kernels *kernels_of(object capsule) except NULL
+cdef Map map_of(object layout) except *

@@ -1,0 +1,112 @@
+"""What every compiled layer is to the engine: a forward and a backward pass over a few samples.
+
+The engine calls these methods without the GIL and knows nothing else about a layer.  A layer's forward pass over one
+sample falls into `n_units` independent units, so that a single large image can be shared out among threads; which
+unit computes a value never changes its bits.
+"""
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int32_t
+
+import numpy as np
+
+from .table cimport Kernels, Step
+
+
+cdef const Kernels *kernels_of(object capsule) except NULL:
+    return <const Kernels *> PyCapsule_GetPointer(capsule, "skconv._engine.kernels")
+
+
+cdef Map map_of(object layout) except *:
+    """Read a MapLayout (skconv._network)."""
+    cdef Map m
+    cdef int axis
+    for axis in range(3):
+        m.size[axis] = layout.size[axis]
+    m.channels = layout.n_channels
+    m.values = layout.size[0] * layout.size[1] * layout.size[2] * layout.n_channels
+    m.depth_stride = layout.depth_stride
+    m.line_stride = layout.line_stride
+    m.origin = layout.origin
+    m.sample = layout.sample_stride
+    return m
+
+
+cdef class Tables:
+    def __init__(self):
+        self.arrays = []
+
+    cdef char *bytes(self, Py_ssize_t n) except NULL:
+        cdef char[::1] view
+        array = np.zeros(max(n, 1), dtype=np.uint8).view(np.int8)
+        self.arrays.append(array)
+        view = array
+        return &view[0]
+
+    cdef Py_ssize_t *sizes(self, Py_ssize_t n) except NULL:
+        return <Py_ssize_t *> self.bytes(n * sizeof(Py_ssize_t))
+
+    cdef int32_t *ints(self, Py_ssize_t n) except NULL:
+        return <int32_t *> self.bytes(n * sizeof(int32_t))
+
+    cdef Step *steps(self, Py_ssize_t n) except NULL:
+        return <Step *> self.bytes(n * sizeof(Step))
+
+
+cdef class Layer:
+    """Base of the compiled layers.
+
+    Parameters
+    ----------
+    kernels : capsule
+        Table of kernels of one instruction set and precision.
+    x, y : MapLayout
+        Where input and output lie.
+    is_output : bool
+        Whether the output is the network's.
+    needs_dx : bool
+        Whether anything before this layer learns.
+    """
+
+    def __init__(self, kernels, x, y, *, is_output=False, needs_dx=True):
+        self._kernels = kernels
+        self.k = kernels_of(kernels)
+        self.itemsize = self.k.itemsize
+        self.x = map_of(x)
+        self.y = map_of(y)
+        self.is_output = is_output
+        self.needs_dx = needs_dx
+        self.n_units = 1
+
+    def place(self, Py_ssize_t scratch_offset, size_t weights, size_t bias, Py_ssize_t gradient_offset,
+              Py_ssize_t bias_offset):
+        """Tell the layer where its scratch, weights and gradients lie (addresses; byte offsets)."""
+        self.scratch_offset = scratch_offset
+        self.weights = <char *> weights
+        self.bias = <char *> bias
+        self.gradient_offset = gradient_offset
+        self.bias_offset = bias_offset
+
+    cdef char *input(self, const Pass *p, Py_ssize_t i) noexcept nogil:
+        return p.maps + self.x.origin + (p.place + i) * self.x.sample
+
+    cdef char *output(self, const Pass *p, Py_ssize_t i) noexcept nogil:
+        if self.is_output and p.out != NULL:
+            return p.out + i * p.out_sample
+        return p.maps + self.y.origin + (p.place + i) * self.y.sample
+
+    cdef void prepare(self) noexcept nogil:
+        """Do what the backward pass needs once per mini-batch."""
+        pass
+
+    cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        """Compute units first to last of sample i."""
+        pass
+
+    cdef void forward(self, const Pass *p) noexcept nogil:
+        cdef Py_ssize_t i
+        for i in range(p.n):
+            self.forward_units(p, i, 0, self.n_units)
+
+    cdef void backward(self, const Pass *p) noexcept nogil:
+        """From p.dy: add the weights' gradients to p.gradients, write p.dx."""
+        pass

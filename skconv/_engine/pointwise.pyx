@@ -1,0 +1,141 @@
+"""Layers that touch every value once: the images' way in, activations, dropout, and copies between layouts."""
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
+
+import numpy as np
+
+from .layer cimport Layer, Pass, Tables, sample_number
+from .table cimport FROM_FLOAT32, FROM_UINT8, GELU
+
+
+cdef class Input(Layer):
+    """Gather samples from the data into the first map: convert, standardise, put a margin around.
+
+    A unit is one line.
+
+    Parameters
+    ----------
+    mean, scale : array of shape (n_channels,) or None
+        The layer computes (x - mean) * scale.
+    """
+
+    cdef:
+        Tables tables
+        char *mean
+        char *scale
+        object _arrays
+
+    def __init__(self, kernels, x, y, *, mean=None, scale=None, is_output=False):
+        super().__init__(kernels, x, y, is_output=is_output, needs_dx=False)
+        cdef char[::1] view
+        self.n_units = self.y.size[0] * self.y.size[1]
+        if mean is not None:
+            # One value per element of a line, so that the loop over a line has no channels.
+            dtype = np.float64 if self.itemsize == 8 else np.float32
+            self._arrays = [np.ascontiguousarray(np.tile(np.asarray(a, dtype=dtype), self.y.size[2])).view(np.int8)
+                            for a in (mean, scale)]
+            view = self._arrays[0]
+            self.mean = &view[0]
+            view = self._arrays[1]
+            self.scale = &view[0]
+
+    cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        cdef:
+            Py_ssize_t unit, values = self.y.size[2] * self.y.channels
+            Py_ssize_t size = 1 if p.source == FROM_UINT8 else 4 if p.source == FROM_FLOAT32 else 8
+            const char *x = p.x + sample_number(p, i) * p.x_sample
+            char *y = self.output(p, i)
+        for unit in range(first, last):
+            self.k.load_line(p.source, x + unit * values * size, values, self.mean, self.scale,
+                             y + (unit // self.y.size[1] * self.y.depth_stride
+                                  + unit % self.y.size[1] * self.y.line_stride) * self.itemsize)
+
+
+cdef class Pointwise(Layer):
+    """Base of layers that go line by line: a unit is one line."""
+
+    def __init__(self, kernels, x, y, *, is_output=False, needs_dx=True):
+        super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
+        self.n_units = self.y.size[0] * self.y.size[1]
+
+    cdef char *input_line(self, const Pass *p, Py_ssize_t i, Py_ssize_t unit) noexcept nogil:
+        return self.input(p, i) + (unit // self.x.size[1] * self.x.depth_stride
+                                   + unit % self.x.size[1] * self.x.line_stride) * self.itemsize
+
+    cdef char *output_line(self, const Pass *p, Py_ssize_t i, Py_ssize_t unit) noexcept nogil:
+        return self.output(p, i) + (unit // self.y.size[1] * self.y.depth_stride
+                                    + unit % self.y.size[1] * self.y.line_stride) * self.itemsize
+
+    cdef void forward_line(self, const Pass *p, const char *x, char *y, Py_ssize_t n, Py_ssize_t unit,
+                           Py_ssize_t number) noexcept nogil:
+        pass
+
+    cdef void backward_line(self, const Pass *p, const char *x, const char *y, const char *dy, char *dx, Py_ssize_t n,
+                            Py_ssize_t unit, Py_ssize_t number) noexcept nogil:
+        pass
+
+    cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        cdef Py_ssize_t unit
+        for unit in range(first, last):
+            self.forward_line(p, self.input_line(p, i, unit), self.output_line(p, i, unit),
+                              self.y.size[2] * self.y.channels, unit, sample_number(p, i))
+
+    cdef void backward(self, const Pass *p) noexcept nogil:
+        cdef Py_ssize_t i, unit, at, values = self.y.size[2] * self.y.channels
+        if p.dx == NULL:
+            return
+        for i in range(p.n):
+            for unit in range(self.n_units):
+                at = unit * values * self.itemsize
+                self.backward_line(p, self.input_line(p, i, unit), self.output_line(p, i, unit),
+                                   p.dy + i * p.dy_sample + at, p.dx + i * p.dx_sample + at, values, unit,
+                                   sample_number(p, i))
+
+
+cdef class Activate(Pointwise):
+    """y = act(x): activations that are not fused into the layer before them."""
+
+    cdef int kind
+
+    def __init__(self, kernels, x, y, *, activation, is_output=False, needs_dx=True):
+        super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
+        self.kind = activation
+
+    cdef void forward_line(self, const Pass *p, const char *x, char *y, Py_ssize_t n, Py_ssize_t unit,
+                           Py_ssize_t number) noexcept nogil:
+        memcpy(y, x, n * self.itemsize)
+        self.k.activate(self.kind, y, n)
+
+    cdef void backward_line(self, const Pass *p, const char *x, const char *y, const char *dy, char *dx, Py_ssize_t n,
+                            Py_ssize_t unit, Py_ssize_t number) noexcept nogil:
+        self.k.activation_gradient(self.kind, x if self.kind == GELU else y, dy, dx, n)
+
+
+cdef class DropoutLayer(Pointwise):
+    """y = x / (1 - rate) for the values that a draw keeps, 0 for the others; in prediction y = x.
+
+    The draw is keyed by seed, layer number and line, epoch, sample number and element.
+    """
+
+    cdef:
+        double rate
+        uint64_t number
+
+    def __init__(self, kernels, x, y, *, rate, number, is_output=False, needs_dx=True):
+        super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
+        self.rate = rate
+        self.number = number
+
+    cdef void forward_line(self, const Pass *p, const char *x, char *y, Py_ssize_t n, Py_ssize_t unit,
+                           Py_ssize_t number) noexcept nogil:
+        if p.training:
+            self.k.dropout(x, y, n, self.rate, p.seed, self.number * self.n_units + unit, p.epoch, number)
+        else:
+            memcpy(y, x, n * self.itemsize)
+
+    cdef void backward_line(self, const Pass *p, const char *x, const char *y, const char *dy, char *dx, Py_ssize_t n,
+                            Py_ssize_t unit, Py_ssize_t number) noexcept nogil:
+        if p.training:
+            self.k.dropout(dy, dx, n, self.rate, p.seed, self.number * self.n_units + unit, p.epoch, number)
+        else:
+            memcpy(dx, dy, n * self.itemsize)

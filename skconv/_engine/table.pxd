@@ -1,0 +1,108 @@
+"""What the compiled rooms share: the shapes of products, maps and windows, and the table of kernels.
+
+Layers are compiled once; kernels once per instruction set and precision.  A layer therefore speaks bytes, as NumPy's
+strides do, and hands pointers to the kernels of a table, which know the precision and speak elements.
+"""
+from libc.stdint cimport int32_t, uint8_t, uint64_t
+
+cdef extern from "tile.h" nogil:
+    ctypedef struct Step "skconv_step":
+        Py_ssize_t a
+        Py_ssize_t b
+
+    ctypedef struct Product "skconv_product":
+        const Step *steps
+        Py_ssize_t n_steps
+        Py_ssize_t n_repeats
+        Py_ssize_t a_repeat
+        Py_ssize_t b_repeat
+
+    enum:
+        START_AT_ZERO "SKCONV_ZERO"
+        START_AT_BIAS "SKCONV_BIAS"
+        ADD_TO_RESULT "SKCONV_ADD"
+
+cdef enum Activation:     # in the order of skconv._operations.ACTIVATIONS
+    IDENTITY = 0
+    RELU = 1
+    LEAKY_RELU = 2
+    TANH = 3
+    LOGISTIC = 4
+    ELU = 5
+    GELU = 6
+
+cdef enum Source:
+    FROM_UINT8 = 0
+    FROM_FLOAT32 = 1
+    FROM_FLOAT64 = 2
+
+cdef struct Windows:
+    # Pooling windows over a map of `size`, seen through element strides `lines` (depth, row) and `channels` (column).
+    Py_ssize_t kernel[3]
+    Py_ssize_t stride[3]
+    Py_ssize_t dilation[3]
+    Py_ssize_t before[3]
+    Py_ssize_t after[3]
+    Py_ssize_t size[3]
+    Py_ssize_t out[3]
+    Py_ssize_t lines[2]
+    Py_ssize_t channels
+    bint overlapping
+    bint count_include_pad
+    int n_taps
+    const Py_ssize_t *taps      # (n_taps,) offsets from the first element of a window that lies inside the map
+    const int32_t *ids          # (n_taps,) position in the window, in C order
+
+cdef struct Clip:
+    # Room for the taps of a window that hangs over the edge of its map (one per thread).
+    Py_ssize_t *taps
+    int32_t *ids
+
+cdef struct Update:
+    # One stretch of the flat weight vector and where its gradients lie.
+    Py_ssize_t n
+    Py_ssize_t n_buffers
+    Py_ssize_t buffer_stride
+    double decay                # alpha / n_samples for weights, 0 for intercepts
+    double rate
+    double beta_1               # momentum, for SGD
+    double beta_2
+    double epsilon
+    bint nesterov
+
+cdef struct Kernels:
+    Py_ssize_t itemsize
+    Py_ssize_t lanes
+
+    void (*product)(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A,
+                    const Py_ssize_t *a_rows, const void *B, int start, const void *bias, void *C,
+                    const Py_ssize_t *c_rows, bint relu) noexcept nogil
+    void (*transpose)(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, void *out) noexcept nogil
+    void (*column_sums)(const void *x, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
+                        void *sums) noexcept nogil
+
+    void (*max_pool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, Py_ssize_t d0, Py_ssize_t h0,
+                          void *y, uint8_t *index, int32_t *wide, Clip *clip) noexcept nogil
+    void (*max_unpool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *dy, const uint8_t *index,
+                            const int32_t *wide, void *dx, Clip *clip) noexcept nogil
+    void (*average_pool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, void *y,
+                              Clip *clip) noexcept nogil
+    void (*average_unpool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *dy, void *dx,
+                                Clip *clip) noexcept nogil
+
+    void (*activate)(int kind, void *x, Py_ssize_t n) noexcept nogil
+    void (*activation_gradient)(int kind, const void *y, const void *dy, void *dz, Py_ssize_t n) noexcept nogil
+    void (*dropout)(const void *x, void *y, Py_ssize_t n, double rate, uint64_t seed, uint64_t layer,
+                    uint64_t epoch, uint64_t sample) noexcept nogil
+
+    void (*load_line)(int source, const void *x, Py_ssize_t n, const void *mean, const void *scale,
+                      void *y) noexcept nogil
+    void (*softmax)(void *x, Py_ssize_t n) noexcept nogil
+    double (*softmax_cross_entropy)(const void *logits, Py_ssize_t n_classes, Py_ssize_t target, double scale,
+                                    void *gradient, bint *correct) noexcept nogil
+
+    void (*adam)(const Update *u, const void *gradients, void *weights, void *m, void *v) noexcept nogil
+    void (*sgd)(const Update *u, const void *gradients, void *weights, void *velocity) noexcept nogil
+    void (*add_buffers)(const Update *u, const void *gradients, const void *weights, void *out) noexcept nogil
+    double (*fma_chains)(Py_ssize_t n) noexcept nogil
+    Py_ssize_t fma_flops

@@ -1,0 +1,349 @@
+/* Register tiles: the only C in skconv.
+ *
+ *   C[m, f] = start[m, f] + sum_{t < T} sum_{k < K} A[a_rows[m] + steps[k].a + t*a_repeat]
+ *                                                 * B[steps[k].b + t*b_repeat + f]
+ *
+ * Every product of a network has this form: `m` runs over output pixels, kernel positions or samples, `f` along the
+ * vector registers, and the table `steps` says where the k-th pair of factors lies.  A convolution needs no im2col,
+ * because the address of a pixel under a kernel is the sum of an output part (a_rows) and a kernel part (steps).
+ *
+ * Loop order: MR rows times NV vectors of accumulators stay in registers over the whole sum; per step NV vectors of B
+ * are loaded first (the smaller side), then MR values of A are broadcast.  MR and NV are compile-time constants, so
+ * the compiler unrolls completely and spills nothing.  Row counts below the full tile are further instances, never
+ * masks.  Each accumulator is one chain in the order of t and k: the bits of a result do not depend on the tile that
+ * computed it.
+ *
+ * GCC/Clang vector extensions; the vector length follows from the instruction set the file is compiled for.
+ */
+#ifndef SKCONV_TILE_H
+#define SKCONV_TILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef struct {
+    ptrdiff_t a; /* offset of the factor in A, in elements */
+    ptrdiff_t b; /* offset of the factor in B, in elements */
+} skconv_step;
+
+typedef struct {
+    const skconv_step *steps;
+    ptrdiff_t n_steps;
+    ptrdiff_t n_repeats; /* the table is walked n_repeats times ... */
+    ptrdiff_t a_repeat;  /* ... A and B moving on by this many elements each time */
+    ptrdiff_t b_repeat;
+} skconv_product;
+
+/* Where the accumulators start: at zero, at one row for all m (a bias), or at what C holds. */
+enum { SKCONV_ZERO = 0, SKCONV_BIAS = 1, SKCONV_ADD = 2 };
+
+#ifdef SKCONV_KERNELS
+
+#if !defined(__GNUC__) && !defined(__clang__)
+#error "skconv needs GCC or Clang (clang-cl on Windows): the kernels are written with vector extensions"
+#endif
+
+#if defined(__AVX512F__)
+#define SKCONV_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define SKCONV_VECTOR_BYTES 32
+#else
+#define SKCONV_VECTOR_BYTES 16
+#endif
+
+#ifdef SKCONV_DOUBLE
+typedef double skconv_real;
+typedef int64_t skconv_int;
+#else
+typedef float skconv_real;
+typedef int32_t skconv_int;
+#endif
+#define SKCONV_LANES ((int)(SKCONV_VECTOR_BYTES / sizeof(skconv_real)))
+
+#define SKCONV_VECTOR(type, bytes) type __attribute__((vector_size(bytes), aligned(sizeof(type)), may_alias))
+typedef SKCONV_VECTOR(skconv_real, SKCONV_VECTOR_BYTES) skconv_vec;
+typedef SKCONV_VECTOR(skconv_int, SKCONV_VECTOR_BYTES) skconv_ivec;
+
+#define SKCONV_UNROLL _Pragma("GCC unroll 32")
+#define SKCONV_NO_UNROLL _Pragma("GCC unroll 1")
+
+typedef void (*skconv_tile)(const skconv_product *p, const skconv_real *A, const ptrdiff_t *a_rows,
+                            const skconv_real *B, int start, const skconv_real *bias, skconv_real *C,
+                            const ptrdiff_t *c_rows, int relu);
+
+/* ---- matrix products ------------------------------------------------------------------------------------------ */
+
+#define SKCONV_TILE(MR, NV)                                                                                           \
+    __attribute__((noinline)) static void skconv_tile_##MR##x##NV(                                                   \
+        const skconv_product *restrict p, const skconv_real *restrict A, const ptrdiff_t *restrict a_rows,           \
+        const skconv_real *restrict B, int start, const skconv_real *restrict bias, skconv_real *restrict C,         \
+        const ptrdiff_t *restrict c_rows, int relu)                                                                   \
+    {                                                                                                                 \
+        skconv_vec acc[MR][NV];                                                                                       \
+        const skconv_real *a[MR];                                                                                     \
+        SKCONV_UNROLL for (int m = 0; m < MR; m++)                                                                    \
+        {                                                                                                             \
+            a[m] = A + a_rows[m];                                                                                     \
+            SKCONV_UNROLL for (int v = 0; v < NV; v++) acc[m][v] = (skconv_vec){0};                                   \
+        }                                                                                                             \
+        if (start == SKCONV_BIAS) {                                                                                   \
+            SKCONV_UNROLL for (int v = 0; v < NV; v++)                                                                \
+            {                                                                                                         \
+                skconv_vec row = *(const skconv_vec *)(bias + v * SKCONV_LANES);                                      \
+                SKCONV_UNROLL for (int m = 0; m < MR; m++) acc[m][v] = row;                                           \
+            }                                                                                                         \
+        } else if (start == SKCONV_ADD) {                                                                             \
+            SKCONV_UNROLL for (int m = 0; m < MR; m++)                                                                \
+                SKCONV_UNROLL for (int v = 0; v < NV; v++)                                                            \
+                    acc[m][v] = *(const skconv_vec *)(C + c_rows[m] + v * SKCONV_LANES);                              \
+        }                                                                                                             \
+        for (ptrdiff_t t = 0; t < p->n_repeats; t++) {                                                                \
+            const skconv_step *restrict steps = p->steps;                                                             \
+            SKCONV_NO_UNROLL for (ptrdiff_t k = 0; k < p->n_steps; k++)                                               \
+            {                                                                                                         \
+                const ptrdiff_t o = steps[k].a;                                                                       \
+                const skconv_real *b = B + steps[k].b;                                                                \
+                skconv_vec bv[NV];                                                                                    \
+                SKCONV_UNROLL for (int v = 0; v < NV; v++) bv[v] = *(const skconv_vec *)(b + v * SKCONV_LANES);       \
+                SKCONV_UNROLL for (int m = 0; m < MR; m++)                                                            \
+                {                                                                                                     \
+                    const skconv_vec x = a[m][o] - (skconv_vec){0};                                                   \
+                    SKCONV_UNROLL for (int v = 0; v < NV; v++) acc[m][v] += x * bv[v];                                \
+                }                                                                                                     \
+            }                                                                                                         \
+            SKCONV_UNROLL for (int m = 0; m < MR; m++) a[m] += p->a_repeat;                                           \
+            B += p->b_repeat;                                                                                         \
+        }                                                                                                             \
+        if (relu) { /* x < 0 ? 0 : x keeps NaN */                                                                     \
+            SKCONV_UNROLL for (int m = 0; m < MR; m++)                                                                \
+                SKCONV_UNROLL for (int v = 0; v < NV; v++)                                                            \
+                    acc[m][v] = (skconv_vec)((skconv_ivec)acc[m][v] & ~(acc[m][v] < (skconv_vec){0}));                \
+        }                                                                                                             \
+        SKCONV_UNROLL for (int m = 0; m < MR; m++)                                                                    \
+            SKCONV_UNROLL for (int v = 0; v < NV; v++)                                                                \
+                *(skconv_vec *)(C + c_rows[m] + v * SKCONV_LANES) = acc[m][v];                                        \
+    }
+
+#define SKCONV_TILES_4(NV) SKCONV_TILE(1, NV) SKCONV_TILE(2, NV) SKCONV_TILE(3, NV) SKCONV_TILE(4, NV)
+#define SKCONV_TILES_6(NV) SKCONV_TILES_4(NV) SKCONV_TILE(5, NV) SKCONV_TILE(6, NV)
+#define SKCONV_TILES_8(NV) SKCONV_TILES_6(NV) SKCONV_TILE(7, NV) SKCONV_TILE(8, NV)
+#define SKCONV_TILES_12(NV)                                                                                           \
+    SKCONV_TILES_8(NV) SKCONV_TILE(9, NV) SKCONV_TILE(10, NV) SKCONV_TILE(11, NV) SKCONV_TILE(12, NV)
+#define SKCONV_TILES_14(NV) SKCONV_TILES_12(NV) SKCONV_TILE(13, NV) SKCONV_TILE(14, NV)
+#define SKCONV_TILES_16(NV) SKCONV_TILES_14(NV) SKCONV_TILE(15, NV) SKCONV_TILE(16, NV)
+#define SKCONV_TILES_28(NV)                                                                                           \
+    SKCONV_TILES_16(NV)                                                                                               \
+    SKCONV_TILE(17, NV) SKCONV_TILE(18, NV) SKCONV_TILE(19, NV) SKCONV_TILE(20, NV) SKCONV_TILE(21, NV)              \
+    SKCONV_TILE(22, NV) SKCONV_TILE(23, NV) SKCONV_TILE(24, NV) SKCONV_TILE(25, NV) SKCONV_TILE(26, NV)              \
+    SKCONV_TILE(27, NV) SKCONV_TILE(28, NV)
+
+#define SKCONV_NAMES_4(NV) skconv_tile_1x##NV, skconv_tile_2x##NV, skconv_tile_3x##NV, skconv_tile_4x##NV
+#define SKCONV_NAMES_6(NV) SKCONV_NAMES_4(NV), skconv_tile_5x##NV, skconv_tile_6x##NV
+#define SKCONV_NAMES_8(NV) SKCONV_NAMES_6(NV), skconv_tile_7x##NV, skconv_tile_8x##NV
+#define SKCONV_NAMES_12(NV)                                                                                           \
+    SKCONV_NAMES_8(NV), skconv_tile_9x##NV, skconv_tile_10x##NV, skconv_tile_11x##NV, skconv_tile_12x##NV
+#define SKCONV_NAMES_14(NV) SKCONV_NAMES_12(NV), skconv_tile_13x##NV, skconv_tile_14x##NV
+#define SKCONV_NAMES_16(NV) SKCONV_NAMES_14(NV), skconv_tile_15x##NV, skconv_tile_16x##NV
+#define SKCONV_NAMES_28(NV)                                                                                           \
+    SKCONV_NAMES_16(NV), skconv_tile_17x##NV, skconv_tile_18x##NV, skconv_tile_19x##NV, skconv_tile_20x##NV,         \
+        skconv_tile_21x##NV, skconv_tile_22x##NV, skconv_tile_23x##NV, skconv_tile_24x##NV, skconv_tile_25x##NV,     \
+        skconv_tile_26x##NV, skconv_tile_27x##NV, skconv_tile_28x##NV
+
+/* Rows of the largest tile with 1, 2 and 4 vectors a row.  With R registers, MR*NV + NV + 1 <= R, and NV + MR loads
+ * should not outnumber the MR*NV multiplications of a step; 6x4 serves small maps, whose few rows would leave the
+ * adders of a 14x2 tile waiting. AVX2 and SSE have 16 registers: four vectors a row spill (GCC 12.2). */
+#if defined(__AVX512F__)
+SKCONV_TILES_28(1) SKCONV_TILES_14(2) SKCONV_TILES_6(4)
+static const skconv_tile skconv_tiles_1[] = {NULL, SKCONV_NAMES_28(1)};
+static const skconv_tile skconv_tiles_2[] = {NULL, SKCONV_NAMES_14(2)};
+static const skconv_tile skconv_tiles_4[] = {NULL, SKCONV_NAMES_6(4)};
+#elif defined(__AVX2__)
+SKCONV_TILES_12(1) SKCONV_TILES_6(2)
+static const skconv_tile skconv_tiles_1[] = {NULL, SKCONV_NAMES_12(1)};
+static const skconv_tile skconv_tiles_2[] = {NULL, SKCONV_NAMES_6(2)};
+static const skconv_tile skconv_tiles_4[] = {NULL};
+#elif defined(__ARM_NEON)
+SKCONV_TILES_16(1) SKCONV_TILES_8(2) SKCONV_TILES_6(4)
+static const skconv_tile skconv_tiles_1[] = {NULL, SKCONV_NAMES_16(1)};
+static const skconv_tile skconv_tiles_2[] = {NULL, SKCONV_NAMES_8(2)};
+static const skconv_tile skconv_tiles_4[] = {NULL, SKCONV_NAMES_6(4)};
+#else
+SKCONV_TILES_8(1) SKCONV_TILES_4(2)
+static const skconv_tile skconv_tiles_1[] = {NULL, SKCONV_NAMES_8(1)};
+static const skconv_tile skconv_tiles_2[] = {NULL, SKCONV_NAMES_4(2)};
+static const skconv_tile skconv_tiles_4[] = {NULL};
+#endif
+
+#define SKCONV_ROWS(table) ((ptrdiff_t)(sizeof(table) / sizeof(skconv_tile)) - 1)
+static const ptrdiff_t skconv_tile_rows_1 = SKCONV_ROWS(skconv_tiles_1);
+static const ptrdiff_t skconv_tile_rows_2 = SKCONV_ROWS(skconv_tiles_2);
+static const ptrdiff_t skconv_tile_rows_4 = SKCONV_ROWS(skconv_tiles_4);
+/* Elements of the largest tile of one or two vectors a row. */
+#define SKCONV_TILE_SIZE (28 * 2 * SKCONV_LANES)
+
+/* ---- pooling of one pixel: all F channels, the window's taps in registers ---------------------------------------
+ *
+ * The channels are covered by vectors of the widest length that fits, the last one overlapping its neighbour (the
+ * operations are idempotent), so that 6 or 33 channels need no masks and no padding: LANES, LANES/2, LANES/4, 1.
+ */
+
+#define SKCONV_POOLS(N, BYTES)                                                                                        \
+    typedef SKCONV_VECTOR(skconv_real, BYTES) skconv_vec_##N;                                                         \
+    typedef SKCONV_VECTOR(skconv_int, BYTES) skconv_ivec_##N;                                                         \
+    typedef SKCONV_VECTOR(uint8_t, BYTES / sizeof(skconv_int)) skconv_bvec_##N;                                       \
+    typedef SKCONV_VECTOR(int32_t, BYTES / sizeof(skconv_int) * 4) skconv_wvec_##N;                                   \
+    /* y = max over the taps, index = the first tap that reaches it; NaN wins and stays. */                           \
+    static inline void skconv_max_##N(const skconv_real *x, const ptrdiff_t *taps, const int32_t *ids, int n_taps,    \
+                                      skconv_real *y, uint8_t *index, int32_t *wide_index)                            \
+    {                                                                                                                 \
+        skconv_vec_##N best = *(const skconv_vec_##N *)(x + taps[0]);                                                 \
+        skconv_ivec_##N at = (skconv_int)ids[0] - (skconv_ivec_##N){0};                                               \
+        for (int s = 1; s < n_taps; s++) {                                                                            \
+            const skconv_vec_##N u = *(const skconv_vec_##N *)(x + taps[s]);                                          \
+            const skconv_ivec_##N take = (u > best) | ((u != u) & (best == best));                                    \
+            best = (skconv_vec_##N)(((skconv_ivec_##N)u & take) | ((skconv_ivec_##N)best & ~take));                   \
+            at = (((skconv_int)ids[s] - (skconv_ivec_##N){0}) & take) | (at & ~take);                                 \
+        }                                                                                                             \
+        *(skconv_vec_##N *)y = best;                                                                                  \
+        if (index)                                                                                                    \
+            *(skconv_bvec_##N *)index = __builtin_convertvector(at, skconv_bvec_##N);                                 \
+        if (wide_index)                                                                                               \
+            *(skconv_wvec_##N *)wide_index = __builtin_convertvector(at, skconv_wvec_##N);                            \
+    }                                                                                                                 \
+    /* dx[tap] = g where the tap was the maximum, else 0 (or adds it, where windows overlap). */                      \
+    static inline void skconv_unmax_##N(const skconv_real *g, const uint8_t *index, const ptrdiff_t *taps,            \
+                                        const int32_t *ids, int n_taps, skconv_real *dx)                              \
+    {                                                                                                                 \
+        const skconv_ivec_##N at = __builtin_convertvector(*(const skconv_bvec_##N *)index, skconv_ivec_##N);         \
+        const skconv_ivec_##N gv = *(const skconv_ivec_##N *)g;                                                       \
+        for (int s = 0; s < n_taps; s++)                                                                              \
+            *(skconv_ivec_##N *)(dx + taps[s]) = gv & (at == (skconv_int)ids[s] - (skconv_ivec_##N){0});              \
+    }
+
+SKCONV_POOLS(full, SKCONV_VECTOR_BYTES)
+#if SKCONV_VECTOR_BYTES > 16
+SKCONV_POOLS(half, (SKCONV_VECTOR_BYTES / 2))
+#endif
+#if SKCONV_VECTOR_BYTES > 32
+SKCONV_POOLS(quarter, (SKCONV_VECTOR_BYTES / 4))
+#endif
+
+static inline void skconv_max_one(const skconv_real *x, const ptrdiff_t *taps, const int32_t *ids, int n_taps,
+                                  skconv_real *y, uint8_t *index, int32_t *wide_index)
+{
+    skconv_real best = x[taps[0]];
+    int32_t at = ids[0];
+    for (int s = 1; s < n_taps; s++) {
+        const skconv_real u = x[taps[s]];
+        if (u > best || (u != u && best == best)) {
+            best = u;
+            at = ids[s];
+        }
+    }
+    *y = best;
+    if (index)
+        *index = (uint8_t)at;
+    if (wide_index)
+        *wide_index = at;
+}
+
+static inline void skconv_unmax_one(const skconv_real *g, const uint8_t *index, const ptrdiff_t *taps,
+                                    const int32_t *ids, int n_taps, skconv_real *dx)
+{
+    for (int s = 0; s < n_taps; s++)
+        dx[taps[s]] = *index == ids[s] ? *g : 0;
+}
+
+/* Calls FUNCTION for every vector of n channels; `f` is the channel a call starts at. */
+#define SKCONV_COVER(n, width, CALL)                                                                                  \
+    do {                                                                                                              \
+        const ptrdiff_t last = (n) - (width);                                                                         \
+        for (ptrdiff_t f = 0; f < last; f += (width)) {                                                               \
+            CALL;                                                                                                     \
+        }                                                                                                             \
+        {                                                                                                             \
+            const ptrdiff_t f = last;                                                                                 \
+            CALL;                                                                                                     \
+        }                                                                                                             \
+        return;                                                                                                       \
+    } while (0)
+
+#define SKCONV_AT(pointer) ((pointer) ? (pointer) + f : NULL)
+
+static inline void skconv_max_pixel(const skconv_real *x, const ptrdiff_t *taps, const int32_t *ids, int n_taps,
+                                    ptrdiff_t n, skconv_real *y, uint8_t *index, int32_t *wide)
+{
+#define SKCONV_CALL(N) skconv_max_##N(x + f, taps, ids, n_taps, y + f, SKCONV_AT(index), SKCONV_AT(wide))
+    if (n >= SKCONV_LANES)
+        SKCONV_COVER(n, SKCONV_LANES, SKCONV_CALL(full));
+#if SKCONV_VECTOR_BYTES > 16
+    if (n >= SKCONV_LANES / 2)
+        SKCONV_COVER(n, SKCONV_LANES / 2, SKCONV_CALL(half));
+#endif
+#if SKCONV_VECTOR_BYTES > 32
+    if (n >= SKCONV_LANES / 4)
+        SKCONV_COVER(n, SKCONV_LANES / 4, SKCONV_CALL(quarter));
+#endif
+    for (ptrdiff_t f = 0; f < n; f++)
+        SKCONV_CALL(one);
+#undef SKCONV_CALL
+}
+
+static inline void skconv_unmax_pixel(const skconv_real *g, const uint8_t *index, const ptrdiff_t *taps,
+                                      const int32_t *ids, int n_taps, ptrdiff_t n, skconv_real *dx)
+{
+#define SKCONV_CALL(N) skconv_unmax_##N(g + f, index + f, taps, ids, n_taps, dx + f)
+    if (n >= SKCONV_LANES)
+        SKCONV_COVER(n, SKCONV_LANES, SKCONV_CALL(full));
+#if SKCONV_VECTOR_BYTES > 16
+    if (n >= SKCONV_LANES / 2)
+        SKCONV_COVER(n, SKCONV_LANES / 2, SKCONV_CALL(half));
+#endif
+#if SKCONV_VECTOR_BYTES > 32
+    if (n >= SKCONV_LANES / 4)
+        SKCONV_COVER(n, SKCONV_LANES / 4, SKCONV_CALL(quarter));
+#endif
+    for (ptrdiff_t f = 0; f < n; f++)
+        SKCONV_CALL(one);
+#undef SKCONV_CALL
+}
+
+/* ---- functions of the chosen precision ------------------------------------------------------------------------ */
+
+#include <math.h>
+#ifdef SKCONV_DOUBLE
+#define skconv_exp exp
+#define skconv_log log
+#define skconv_tanh tanh
+#define skconv_erf erf
+#define skconv_sqrt sqrt
+#else
+#define skconv_exp expf
+#define skconv_log logf
+#define skconv_tanh tanhf
+#define skconv_erf erff
+#define skconv_sqrt sqrtf
+#endif
+
+/* The machine's speed at what the tiles do, without their loads: 12 independent chains of multiply-add.
+ * Returns a value that depends on all of them, so that none is optimised away. */
+static skconv_real skconv_fma_chains(ptrdiff_t n)
+{
+    enum { CHAINS = 12 };
+    skconv_vec acc[CHAINS];
+    volatile skconv_real seed = (skconv_real)0.999;
+    const skconv_vec x = seed - (skconv_vec){0};
+    SKCONV_UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = x * (skconv_real)i;
+    SKCONV_NO_UNROLL for (ptrdiff_t k = 0; k < n; k++)
+    {
+        SKCONV_UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = acc[i] * x + x;
+    }
+    skconv_vec sum = acc[0];
+    SKCONV_UNROLL for (int i = 1; i < CHAINS; i++) sum += acc[i];
+    return sum[0];
+}
+static const ptrdiff_t skconv_fma_flops = 12 * 2 * SKCONV_LANES;
+
+#endif /* SKCONV_KERNELS */
+#endif

@@ -1,0 +1,364 @@
+"""What classifier and regressor share: parameters, building, the training loop, the fitted network."""
+
+import time
+import warnings
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import _BaseComposition
+from sklearn.utils.validation import check_is_fitted
+
+from . import _architecture
+from ._geometry import check_choice, check_int, check_real
+from ._images import read_images
+from ._network import Network
+from .solvers import SCHEDULES, SOLVERS, Settings, Stopping, epochs
+
+# Parameters that `layers` takes the place of, with their defaults.
+_FLAT = {
+    "conv_layer_sizes": "auto",
+    "activation": "relu",
+    "kernel_size": 3,
+    "stride": 1,
+    "padding": "same",
+    "pool": "max",
+    "pool_size": 2,
+    "hidden_layer_sizes": "auto",
+    "dropout": 0.25,
+}
+# "auto": mini-batches of 32 while an epoch would have few steps, and epochs until the schedule has had its steps.
+_SMALL_BATCH, _LARGE_BATCH, _SMALL_DATA = 32, 128, 10_000
+_EPOCHS, _MOST_EPOCHS, _STEPS = 10, 100, 2_000
+# A second Ctrl-C within this many seconds of one that ended a fit is for the caller.
+_SECOND_INTERRUPT = 10.0
+_last_interrupt = [-float("inf")]
+
+
+class BaseCNN(_BaseComposition):
+    """Base of the networks as estimators. Subclasses have the constructor and know about targets."""
+
+    # ---- parameters --------------------------------------------------------------------------------------------
+
+    def get_params(self, deep=True):
+        """Get the parameters, with those of the layers as ``name__parameter``.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+
+        Returns
+        -------
+        dict
+        """
+        if self.layers is None:
+            return super(_BaseComposition, self).get_params(deep=deep)
+        return self._get_params("layers", deep=deep)
+
+    def set_params(self, **params):
+        """Set parameters; ``name=layer`` replaces a layer, ``name__parameter=value`` sets one of its parameters.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        self : object
+        """
+        if params.get("layers", self.layers) is None:
+            return super(_BaseComposition, self).set_params(**params)
+        return self._set_params("layers", **params)
+
+    def _settings(self):
+        """Check the solver's parameters."""
+        check_choice(self.solver, "solver", SOLVERS)
+        return Settings(
+            solver=self.solver,
+            schedule=check_choice(self.learning_rate, "learning_rate", SCHEDULES),
+            peak=check_real(self.learning_rate_init, "learning_rate_init", 0, None, inclusive="neither"),
+            power_t=check_real(self.power_t, "power_t", 0, None),
+            alpha=check_real(self.alpha, "alpha", 0, None),
+            momentum=check_real(self.momentum, "momentum", 0, 1, inclusive="left"),
+            nesterov=bool(self.nesterovs_momentum),
+            beta_1=check_real(self.beta_1, "beta_1", 0, 1, inclusive="left"),
+            beta_2=check_real(self.beta_2, "beta_2", 0, 1, inclusive="left"),
+            epsilon=check_real(self.epsilon, "epsilon", 0, None, inclusive="neither"),
+        )
+
+    def _batch_size(self, n_samples):
+        if isinstance(self.batch_size, str):
+            check_choice(self.batch_size, "batch_size", ("auto",))
+            return min(n_samples, _SMALL_BATCH if n_samples <= _SMALL_DATA else _LARGE_BATCH)
+        batch_size = check_int(self.batch_size, "batch_size", minimum=1)
+        if batch_size > n_samples:
+            warnings.warn(
+                f"batch_size={batch_size} is larger than the {n_samples} training samples; it is clipped", stacklevel=4
+            )
+        return min(batch_size, n_samples)
+
+    def _n_epochs(self, n_samples, batch_size):
+        if isinstance(self.max_iter, str):
+            check_choice(self.max_iter, "max_iter", ("auto",))
+            return _architecture.n_steps_to_epochs(n_samples, batch_size, _STEPS, _EPOCHS, _MOST_EPOCHS)
+        return check_int(self.max_iter, "max_iter", minimum=1)
+
+    def _check_the_rest(self):
+        check_choice(self.spatial_ndim, "spatial_ndim", (1, 2, 3))
+        check_real(self.tol, "tol", 0, None)
+        check_int(self.n_iter_no_change, "n_iter_no_change", minimum=1)
+        check_real(self.validation_fraction, "validation_fraction", 0, 1, inclusive="neither")
+
+    # ---- building ----------------------------------------------------------------------------------------------
+
+    def _layers_for(self, image_shape, n_outputs):
+        """Named layers with the output layer, and the attributes that say what "auto" became."""
+        sizes = {}
+        if self.layers is None:
+            layers, sizes["conv_layer_sizes_"], sizes["hidden_layer_sizes_"] = _architecture.flat_architecture(
+                self, image_shape
+            )
+        else:
+            changed = [name for name, default in _FLAT.items() if not _is_default(getattr(self, name), default)]
+            if changed:
+                raise ValueError(
+                    f"{changed[0]}={getattr(self, changed[0])!r} has no effect where layers is given; set it in a "
+                    f"layer, or leave {', '.join(changed)} at the default"
+                )
+            layers = _architecture.named_layers(self.layers)
+        return [*layers, ("output", _architecture.LAYERS["Dense"](n_outputs, activation="identity"))], sizes
+
+    def _new_network(self, images, n_outputs, rng):
+        """A network with first weights, and the attributes that describe it."""
+        layers, attributes = self._layers_for(images.shape[1:], n_outputs)
+        operations = _architecture.bind(layers, images.shape[1:])
+        mean = scale = None
+        if self.standardize:
+            mean, scale = _channel_statistics(images)
+        network = Network(operations, mean=mean, scale=scale)
+        network.initialize(rng)
+        attributes |= {"input_mean_": mean, "input_scale_": scale, "architecture_": _architecture.describe(layers)}
+        return network, attributes
+
+    def _fitted_network(self):
+        """The network of the fitted arrays; rebuilt after unpickling or where they were replaced."""
+        network = self.__dict__.get("_network")
+        if network is None or any(a is not b for a, b in zip(self.coefs_, network.coefs, strict=True)):
+            operations = _architecture.bind(_architecture.rebuild(self.architecture_), self.image_shape_)
+            network = Network(operations, mean=self.input_mean_, scale=self.input_scale_)
+            for name, arrays, given in (
+                ("coefs_", network.coefs, self.coefs_),
+                ("intercepts_", network.intercepts, self.intercepts_),
+            ):
+                for i, (array, value) in enumerate(zip(arrays, given, strict=True)):
+                    if array is None:
+                        continue
+                    if np.shape(value) != array.shape:
+                        raise ValueError(f"{name}[{i}] must have shape {array.shape}, got {np.shape(value)}")
+                    array[...] = value
+            self._attach(network)
+        return network
+
+    def _attach(self, network):
+        """Make the network's arrays the fitted ones."""
+        self._network = network
+        self.coefs_ = network.coefs
+        self.intercepts_ = network.intercepts
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state.pop("_network", None)  # compiled: rebuilt from the fitted arrays
+        for name in ("coefs_", "intercepts_"):
+            if name in state:  # copies: a view would take the whole flat vector along
+                state[name] = [None if array is None else array.copy() for array in state[name]]
+        return state
+
+    def _read(self, X, reset):
+        return read_images(
+            self,
+            X,
+            reset=reset,
+            image_shape=self.image_shape,
+            spatial_ndim=self.spatial_ndim,
+            dtypes=("uint8", "float32", "float64"),
+            ensure_finite=True,
+        )
+
+    # ---- training ----------------------------------------------------------------------------------------------
+
+    def _split(self, targets, seed):
+        """Sample numbers to train on and to validate on."""
+        samples = np.arange(len(targets))
+        if not self.early_stopping:
+            return samples, None
+        from sklearn.model_selection import train_test_split
+
+        counts = np.bincount(targets)
+        n_validation = int(np.ceil(self.validation_fraction * len(samples)))
+        if counts.min() < 2 or n_validation < len(counts) or len(samples) - n_validation < len(counts):
+            raise ValueError(
+                f"early_stopping=True sets validation_fraction={self.validation_fraction} of {len(samples)} samples "
+                f"aside, which needs at least 2 samples of each of the {len(counts)} classes and one of each on either "
+                "side; give more data, or set early_stopping=False"
+            )
+        return train_test_split(
+            samples, test_size=self.validation_fraction, random_state=seed % 2**31, stratify=targets
+        )
+
+    def _continued(self, classes):
+        """A copy of the fitted network, for a warm start: the fitted one must not change if training fails."""
+        if not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"warm_start continues a fit on classes {self.classes_}, got {classes}; "
+                "set warm_start=False to start anew"
+            )
+        fitted = self._fitted_network()
+        network = Network(fitted.operations, mean=fitted.mean, scale=fitted.scale)
+        network.weights[...] = fitted.weights
+        names = ("input_mean_", "input_scale_", "architecture_", "conv_layer_sizes_", "hidden_layer_sizes_")
+        return network, {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    def _run_epochs(
+        self, network, images, targets, train, validation, settings, batch_size, max_iter, seed, progress
+    ):  # fmt: skip
+        """Train until the end of the schedule, a plateau or Ctrl-C; return what happened, and the interrupt."""
+        state = network.solver_state()
+        stopping = None
+        if self.early_stopping or settings.schedule in ("constant", "adaptive"):
+            stopping = Stopping(self.tol, self.n_iter_no_change, higher_is_better=self.early_stopping)
+        losses, scores, n_seen = [], [], 0
+        kept = best = network.weights.copy()
+        interrupted = None
+        walk = epochs(
+            network, images, targets, train, settings, state, batch_size=batch_size, max_iter=max_iter,
+            shuffle=self.shuffle, seed=seed, report=progress.within,
+        )  # fmt: skip
+        try:
+            for epoch in walk:
+                score = None
+                if validation is not None:
+                    score = self._accuracy(network, images, targets, validation)
+                # No interrupt may fall between what follows: it is what the last finished epoch means.
+                losses.append(epoch.loss)
+                n_seen += len(train)
+                kept = network.weights.copy()
+                if score is not None:
+                    scores.append(score)
+                progress.epoch(epoch, score)
+                if stopping is None:
+                    continue
+                is_best, is_plateau = stopping.update(epoch.loss if score is None else score)
+                if is_best:
+                    best = kept
+                if not is_plateau:
+                    continue
+                if settings.schedule != "adaptive" or settings.peak <= 1e-6:
+                    progress.note(
+                        f"stopped: no improvement of more than tol={self.tol:g} in {self.n_iter_no_change} epochs"
+                    )
+                    break
+                settings.peak /= 5
+                stopping.restart()
+        except KeyboardInterrupt as interrupt:
+            interrupted = interrupt
+        network.weights[...] = best if self.early_stopping else kept
+        stops_early = self.early_stopping
+        history = {
+            "loss_": losses[-1] if losses else None,
+            "best_loss_": None if stops_early or not losses else min(losses),
+            "loss_curve_": losses,
+            "validation_scores_": scores if stops_early else None,
+            "best_validation_score_": max(scores) if scores else None,
+            "n_iter_": len(losses),
+            "t_": n_seen,
+        }
+        return history, interrupted
+
+    def _accuracy(self, network, images, targets, samples):
+        """Share of right answers, a thousand images at a time: validation images are not contiguous."""
+        n_correct = 0
+        for start in range(0, len(samples), 1000):
+            part = samples[start : start + 1000]
+            n_correct += np.sum(network.predict(images[part]).argmax(axis=1) == targets[part])
+        return float(n_correct / len(samples))
+
+    def _warn_of_interrupt(self, history):
+        now = time.monotonic()
+        if now - _last_interrupt[0] < _SECOND_INTERRUPT:
+            raise KeyboardInterrupt
+        _last_interrupt[0] = now
+        if history["loss_curve_"]:
+            text = f"Training interrupted by user; the weights of epoch {history['n_iter_']} are kept"
+        else:
+            text = "Training interrupted by user before the end of the first epoch; the estimator is unchanged"
+        warnings.warn(f"{text}. Another Ctrl-C within {_SECOND_INTERRUPT:g} seconds ends the program", stacklevel=3)
+
+    def _set_fitted(self, network, attributes):
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        self.n_layers_ = len(network.coefs) + 1
+        self.n_outputs_ = network.out_shape[0]
+        self.n_parameters_ = network.n_parameters
+        self.out_activation_ = "softmax"
+        self._attach(network)
+
+    def _training_step(self, X, y):
+        """A function that runs mini-batch steps on X as one mini-batch, for benchmarks of the engine."""
+        settings = self._settings()
+        images = self._read(X, reset=True)
+        targets, classes = self._read_labels(y, images)
+        network, _ = self._new_network(images, len(classes), check_random_state(self.random_state))
+        state = network.solver_state()
+        n = len(images)
+
+        def step(n_steps):
+            order = np.tile(np.arange(n), n_steps)
+            bounds = np.arange(0, (n_steps + 1) * n, n)
+            network.train(
+                images, targets, order, bounds, state=state, solver=settings.solver,
+                rates=settings.rates(state.t, state.t, n_steps, state.t + n_steps), settings=settings.for_engine(),
+            )  # fmt: skip
+            state.t += n_steps
+
+        return step
+
+    def summary(self):
+        """Return a table of the layers: name, operation, output shape, number of weights.
+
+        Returns
+        -------
+        str
+        """
+        check_is_fitted(self)
+        return _architecture.summary(self._fitted_network().operations)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "coefs_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+def _is_default(value, default):
+    return type(value) is type(default) and value == default
+
+
+def _channel_statistics(images):
+    """Mean, and 1 / standard deviation (1 where a channel is constant), per channel, in float64, in blocks."""
+    n_channels = images.shape[-1]
+    flat = images.reshape(-1, n_channels)
+    step = max(1, 2**18 // n_channels)  # rows of a block: 2 MiB in float64
+    mean = np.zeros(n_channels)
+    for start in range(0, len(flat), step):
+        mean += flat[start : start + step].sum(axis=0, dtype=np.float64)
+    mean /= len(flat)
+    variance = np.zeros(n_channels)
+    for start in range(0, len(flat), step):
+        block = flat[start : start + step].astype(np.float64)
+        block -= mean
+        variance += np.square(block, out=block).sum(axis=0)
+    deviation = np.sqrt(variance / len(flat))
+    # What rounding leaves of a constant channel is no scale.
+    constant = deviation <= 1e-7 * np.abs(mean)
+    return mean.astype(np.float32), np.where(constant, 1, 1 / np.where(constant, 1, deviation)).astype(np.float32)

@@ -1,0 +1,263 @@
+"""A network: operations bound to an image shape, one flat vector of weights, and what can be done with them."""
+
+import math
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._engine import effective_n_threads
+from ._plan import SLACK, Plan, aligned_zeros
+
+# Work worth a second thread: some 20 microseconds of multiply-adds, ten times what waking a thread costs.
+THREAD_WORK = 1_000_000
+ALIGNMENT = 16  # elements: weights of every layer start on a cache line
+SOLVERS = {"gradient": 0, "sgd": 1, "adam": 2}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Where the weights and intercepts of one operation lie in the flat vector."""
+
+    coef: int
+    n_coef: int
+    intercept: int
+    n_intercepts: int
+
+
+@dataclass
+class SolverState:
+    """The flat vectors an optimiser carries along: velocity or first moment, second moment, and steps taken."""
+
+    first: np.ndarray
+    second: np.ndarray
+    t: int = 0
+
+
+def _address(array):
+    return array.__array_interface__["data"][0]
+
+
+class Network:
+    """Operations with weights.
+
+    Parameters
+    ----------
+    operations : list of Operation
+        At least one, each taking the shape that the one before gives.
+    dtype : {"float32", "float64"}
+        What is computed in.
+    mean, scale : ndarray of shape (n_channels,) or None
+        The first operation sees (x - mean) * scale.
+    isa : str or None
+        Instruction set; None for the one in use.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_weights,)
+        All weights and intercepts, each array on a cache line of its own.
+    coefs, intercepts : list of ndarray
+        Views into it, outputs last; intercepts[i] is None where a layer has none.
+    """
+
+    def __init__(self, operations, *, dtype="float32", mean=None, scale=None, isa=None):
+        self.operations = list(operations)
+        self.dtype = np.dtype(dtype)
+        self.mean, self.scale = mean, scale
+        self.isa = isa
+        self._segments = {}
+        end = 0
+        for i, operation in enumerate(self.operations):
+            if operation.coef_shape is None:
+                continue
+            n_coef, n_intercepts = math.prod(operation.coef_shape), operation.n_intercepts
+            intercept = end + -(-n_coef // ALIGNMENT) * ALIGNMENT
+            self._segments[i] = Segment(end, n_coef, intercept, n_intercepts)
+            end = intercept + -(-n_intercepts // ALIGNMENT) * ALIGNMENT
+        self.n_weights = end
+        self._storage = aligned_zeros(end + SLACK, self.dtype)
+        self.weights = self._storage[:end]
+        self.coefs, self.intercepts = self.arrays_of(self.weights)
+        self._trainers = {}
+        self._predictors = []
+        self._lock = threading.Lock()
+
+    def arrays_of(self, flat):
+        """Views of a flat vector, shaped like the weights and intercepts."""
+        coefs, intercepts = [], []
+        for i, segment in self._segments.items():
+            coef_shape = self.operations[i].coef_shape
+            coefs.append(flat[segment.coef : segment.coef + segment.n_coef].reshape(coef_shape))
+            intercept = flat[segment.intercept : segment.intercept + segment.n_intercepts]
+            intercepts.append(intercept if segment.n_intercepts else None)
+        return coefs, intercepts
+
+    @property
+    def out_shape(self):
+        """Shape of one sample's output."""
+        return self.operations[-1].out_shape
+
+    @property
+    def n_parameters(self):
+        """Weights and intercepts, without padding."""
+        return sum(operation.n_parameters for operation in self.operations)
+
+    def initialize(self, rng):
+        """Draw first weights: uniform, of variance 2 / fan_in before rectifiers (He et al., 2015), else Glorot's.
+
+        Intercepts start at zero. Operations that bring their weights along keep those.
+        """
+        for i, coef in zip(self._segments, self.coefs, strict=True):
+            operation = self.operations[i]
+            if operation.coef is not None:
+                coef[...] = operation.coef
+                continue
+            fan_out = operation.out_shape[-1] * math.prod(operation.coef_shape[:-2])
+            if operation.activation in ("identity", "tanh", "logistic"):
+                bound = math.sqrt(6 / (operation.fan_in + fan_out))
+            else:
+                bound = math.sqrt(6 / operation.fan_in)
+            coef[...] = rng.uniform(-bound, bound, size=coef.shape)
+        for intercept in self.intercepts:
+            if intercept is not None:
+                intercept[...] = 0
+
+    def solver_state(self):
+        """Zeroed vectors for a stochastic solver."""
+        return SolverState(aligned_zeros(self.n_weights + SLACK, self.dtype),
+                           aligned_zeros(self.n_weights + SLACK, self.dtype))  # fmt: skip
+
+    # ---- forward ----------------------------------------------------------------------------------------------
+
+    def predict(self, X, *, out=None, softmax=False):
+        """Run images forward.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, *in_shape), C-contiguous uint8, float32 or float64
+        out : ndarray of shape (n_samples, *out_shape), C-contiguous, of the network's dtype, default=None
+            Where to put the result; must not overlap X.
+        softmax : bool, default=False
+            Turn the outputs into probabilities.
+        """
+        n = len(X)
+        if out is None:
+            out = np.empty((n, *self.out_shape), dtype=self.dtype)
+        if n == 0:
+            return out
+        n_threads = effective_n_threads()
+        work = n * sum(operation.n_multiplications + math.prod(operation.in_shape) for operation in self.operations)
+        n_used = max(1, min(n_threads, work // THREAD_WORK))
+        plan = self._take_predictor(n_threads)
+        # Fewer chunks than threads: the work inside a sample is shared out instead.
+        by_units = n_used > 1 and -(-n // plan.chunk) < n_used
+        flat = out.reshape(n, -1)
+        plan.engine.predict(X, flat, n_threads=n_used, by_units=by_units, softmax=softmax)
+        self._predictors.append(plan)
+        return out
+
+    def _take_predictor(self, n_threads):
+        # Every call owns a plan while it runs: list.pop is atomic, so predictions from many threads share none.
+        while self._predictors:
+            try:
+                plan = self._predictors.pop()
+            except IndexError:
+                break
+            if plan.engine.n_threads >= n_threads:
+                return plan
+        return Plan(self.operations, self._segments, self._storage, isa=self.isa, n_threads=n_threads,
+                    mean=self.mean, scale=self.scale)  # fmt: skip
+
+    # ---- training ---------------------------------------------------------------------------------------------
+
+    def n_training_threads(self, batch_size):
+        """Threads that pay for a mini-batch of this size."""
+        work = 3 * batch_size * sum(operation.n_multiplications for operation in self.operations)
+        return max(1, min(effective_n_threads(), work // THREAD_WORK))
+
+    def _trainer(self, batch_size, n_threads):
+        key = (batch_size, n_threads)
+        if key not in self._trainers:
+            self._trainers.clear()  # one at a time: it holds the activations of a mini-batch
+            self._trainers[key] = Plan(
+                self.operations, self._segments, self._storage, isa=self.isa, n_threads=n_threads,
+                capacity=batch_size, mean=self.mean, scale=self.scale,
+            )  # fmt: skip
+        return self._trainers[key]
+
+    def train(self, X, targets, order, bounds, *, state, solver, rates, settings, seed=0, epoch=0, training=True):
+        """Run mini-batches ``order[bounds[i]:bounds[i + 1]]``, without the GIL.
+
+        Parameters
+        ----------
+        X, targets : ndarray
+            Images as in `predict`; the class number of every image, int32.
+        order, bounds : ndarray of intp
+        state : SolverState
+        solver : {"sgd", "adam", "gradient"}
+            "gradient" leaves the weights alone and puts the gradient of the last mini-batch into ``state.first``.
+        rates : ndarray of float64
+            One per mini-batch, bias corrections included.
+        settings : tuple
+            (alpha, beta_1 or momentum, beta_2, epsilon, nesterov).
+        seed, epoch : int
+            Keys of dropout.
+
+        Returns
+        -------
+        loss, n_correct : sum of the losses, number of right answers
+        """
+        largest = int(np.max(np.diff(bounds)))
+        plan = self._trainer(largest, self.n_training_threads(largest))
+        plan.engine.train(
+            X, order, bounds, targets, n_threads=self.n_training_threads(largest), solver=SOLVERS[solver],
+            settings=settings, rates=rates, weights=_address(self._storage),
+            state_1=_address(state.first), state_2=_address(state.second),
+            seed=seed, epoch=epoch, training=training,
+        )  # fmt: skip
+        return plan.engine.loss_sum, plan.engine.n_correct
+
+    def backward(self, X, dy):
+        """Pull gradients back: from those by the outputs to those by the input and by the weights (dropout off).
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, *in_shape), as in `predict`
+        dy : ndarray of shape (n_samples, *out_shape)
+
+        Returns
+        -------
+        dx : ndarray of shape (n_samples, *in_shape)
+            By the standardised input.
+        gradient : ndarray of shape (n_weights,)
+        """
+        n = len(X)
+        dy = np.require(dy, dtype=self.dtype, requirements=["C", "A"])
+        dx = np.empty((n, *self.operations[0].in_shape), dtype=self.dtype)
+        state = self.solver_state()
+        n_threads = self.n_training_threads(n)
+        plan = Plan(
+            self.operations, self._segments, self._storage, isa=self.isa, n_threads=n_threads, capacity=n,
+            mean=self.mean, scale=self.scale, wants_dx=True,
+        )  # fmt: skip
+        plan.engine.train(
+            X, np.arange(n), np.array([0, n]), np.zeros(n, dtype=np.int32), n_threads=n_threads, solver=0,
+            settings=(0.0, 0.0, 0.0, 0.0, False), rates=np.zeros(1), training=False,
+            weights=_address(self._storage), state_1=_address(state.first), state_2=_address(state.second),
+            dy=_address(dy), dx=_address(dx),
+        )  # fmt: skip
+        return dx, state.first[: self.n_weights]
+
+    def release(self):
+        """Give back the memory that training held."""
+        self._trainers.clear()
+
+    def loss_and_gradient(self, X, targets, alpha=0.0):
+        """Mean loss over all samples as one mini-batch, and its gradient as a flat vector (dropout off)."""
+        n = len(X)
+        state = self.solver_state()
+        loss, _ = self.train(
+            X, targets, np.arange(n), np.array([0, n]), state=state, solver="gradient", rates=np.zeros(1),
+            settings=(alpha, 0.0, 0.0, 0.0, False), training=False,
+        )  # fmt: skip
+        return loss / n, state.first[: self.n_weights]

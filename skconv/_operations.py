@@ -1,0 +1,120 @@
+"""What a layer does to one image shape: the words in which layers and networks talk.
+
+A layer (`skconv.layers`) checks its parameters against the shape that reaches it and answers with operations; the
+network (`skconv._network`) gives them weights and the plan (`skconv._plan`) compiled form. Shapes are
+``(*spatial, n_channels)`` with one to three spatial axes, or ``(n_features,)``; windows have as many axes as the shape.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ._geometry import Window
+
+# Activations whose derivative is a function of their value; they are also monotone, so pooling may come first.
+ACTIVATIONS = ("identity", "relu", "leaky_relu", "tanh", "logistic", "elu", "gelu")
+MONOTONE = ACTIVATIONS[:-1]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Base: one step from `in_shape` to `out_shape`, by the layer called `name`."""
+
+    name: str
+    in_shape: tuple
+    out_shape: tuple
+
+    @property
+    def coef_shape(self):
+        """Shape of the weights, outputs last; None where there are none."""
+        return None
+
+    @property
+    def n_intercepts(self):
+        """Number of intercepts."""
+        return 0
+
+    @property
+    def n_multiplications(self):
+        """Multiply-adds for one sample, forward."""
+        return 0
+
+    @property
+    def n_parameters(self):
+        """Weights and intercepts."""
+        return (math.prod(self.coef_shape) if self.coef_shape else 0) + self.n_intercepts
+
+
+@dataclass(frozen=True)
+class Weighted(Operation):
+    """An operation with weights: sums over `fan_in` inputs, then an activation."""
+
+    activation: str = "identity"
+    fit_intercept: bool = True
+    coef: np.ndarray | None = field(default=None, repr=False)  # first values; drawn where None
+
+    @property
+    def n_intercepts(self):
+        return self.out_shape[-1] if self.fit_intercept else 0
+
+    @property
+    def fan_in(self):
+        """Inputs that one output sums over."""
+        return math.prod(self.coef_shape[:-1])
+
+
+@dataclass(frozen=True)
+class Convolution(Weighted):
+    """Cross-correlation with a bank of filters; weights of shape (*kernel_size, n_channels, n_filters)."""
+
+    window: Window | None = None
+
+    @property
+    def coef_shape(self):
+        return (*self.window.kernel_size, self.in_shape[-1], self.out_shape[-1])
+
+    @property
+    def n_multiplications(self):
+        return math.prod(self.coef_shape) * math.prod(self.out_shape[:-1])
+
+
+@dataclass(frozen=True)
+class DenseProduct(Weighted):
+    """Every output sums over every input, whatever the input's shape; weights of shape (n_inputs, n_units)."""
+
+    @property
+    def coef_shape(self):
+        return (math.prod(self.in_shape), self.out_shape[0])
+
+    @property
+    def n_multiplications(self):
+        return math.prod(self.coef_shape)
+
+
+@dataclass(frozen=True)
+class Pool(Operation):
+    """Max or average over windows."""
+
+    kind: str = "max"
+    window: Window | None = None
+    count_include_pad: bool = False
+
+
+@dataclass(frozen=True)
+class Activate(Operation):
+    """An activation on its own."""
+
+    activation: str = "relu"
+
+
+@dataclass(frozen=True)
+class Drop(Operation):
+    """Dropout: a share `rate` of the values set to zero while training."""
+
+    rate: float = 0.5
+
+
+@dataclass(frozen=True)
+class Reshape(Operation):
+    """The same values in another shape."""

@@ -1,0 +1,324 @@
+"""From operations to the compiled engine: what is fused, where every array lies, how the work is cut.
+
+All choices are functions of shapes and precision alone, never of the machine or the number of threads, because the cut
+decides in which order gradients are added.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._engine import kernels
+from ._engine.convolution import Convolution as ConvolutionLayer
+from ._engine.dense import DenseLayer
+from ._engine.engine import Engine
+from ._engine.pointwise import Activate as ActivateLayer
+from ._engine.pointwise import DropoutLayer, Input
+from ._engine.pooling import AveragePooling, MaxPooling
+from ._geometry import Window
+from ._operations import ACTIVATIONS, MONOTONE, Activate, Convolution, DenseProduct, Drop, Pool, Reshape
+
+# Activations of one chunk of samples: a share of a core's second-level cache (512 KiB and more), the rest of which
+# holds weights and gradients.
+CHUNK_BYTES = 384 * 1024
+MAX_CHUNK = 16
+# A dense layer whose weights outgrow this becomes a stage: carried through the cache once per chunk, forward and twice
+# back, they would cost more than the barrier.
+WIDE_BYTES = 128 * 1024
+# Activations that predictions of a network with several stages may keep.
+STAGED_BYTES = 32 * 1024 * 1024
+MAX_STAGED = 256
+SLACK = 64  # elements that register tiles may read past the end of an array
+LINE = 64  # bytes of a cache line
+
+
+def _round_up(n_bytes):
+    return -(-n_bytes // LINE) * LINE
+
+
+def _in_3d(values, fill):
+    return (fill,) * (3 - len(values)) + tuple(values)
+
+
+def window_in_3d(window):
+    """The window with three axes, the missing ones in front."""
+    return Window(
+        *(
+            _in_3d(values, fill)
+            for values, fill in zip(
+                (window.kernel_size, window.stride, window.dilation, window.pad_before, window.pad_after),
+                (1, 1, 1, 0, 0),
+                strict=True,
+            )
+        ),
+        window.ceil_mode,
+    )
+
+
+class MapLayout:
+    """Where the activations between two layers lie: lines of pixels with a margin of zeros for the next window.
+
+    Parameters
+    ----------
+    shape : tuple
+        (*spatial, n_channels) or (n_features,).
+    before, after : tuple of 3 ints
+        Margin in pixels.
+    itemsize : int
+    compact : bool
+        Whether samples follow each other without a gap (the network's output).
+    """
+
+    def __init__(self, shape, before=(0, 0, 0), after=(0, 0, 0), itemsize=4, compact=False):
+        self.size = _in_3d(shape[:-1], 1)
+        self.n_channels = shape[-1]
+        depth, height, width = (n + b + a for n, b, a in zip(self.size, before, after, strict=True))
+        self.line_stride = width * self.n_channels
+        self.depth_stride = height * self.line_stride
+        inner = before[0] * self.depth_stride + before[1] * self.line_stride + before[2] * self.n_channels
+        self.origin = inner * itemsize
+        self.sample_stride = depth * self.depth_stride * itemsize
+        if not compact:
+            # An odd number of cache lines: samples that are a power of two apart would share the same few sets.
+            self.sample_stride = _round_up(self.sample_stride)
+            if self.sample_stride // LINE % 2 == 0:
+                self.sample_stride += LINE
+
+    def place(self, start, n_places):
+        """Put the map at byte `start` of the storage; return the byte after it."""
+        self.origin += start
+        return start + _round_up(self.sample_stride * n_places) + 2 * LINE
+
+    @property
+    def n_values(self):
+        """Elements of one sample, without margin."""
+        return math.prod(self.size) * self.n_channels
+
+
+@dataclass
+class Step:
+    """One compiled layer to be: an operation, what is fused into it, and its maps."""
+
+    operation: object
+    pool: Pool | None = None  # fused into a convolution
+    activation: str = "identity"
+    is_wide: bool = False
+    x: MapLayout | None = None
+    y: MapLayout | None = None
+    weights: object = None  # its Segment, where it has weights
+    index_origin: int = 0
+    index_sample: int = 0
+
+    @property
+    def index_bytes(self):
+        """Bytes per sample of the winning taps of a max pooling."""
+        pool = self.pool or (self.operation if isinstance(self.operation, Pool) else None)
+        if pool is None or pool.kind != "max":
+            return 0
+        wide = 4 if math.prod(pool.window.kernel_size) > 255 else 1
+        return _round_up(math.prod(pool.out_shape) * wide)
+
+
+def fuse(operations, segments, itemsize):
+    """Turn operations into steps: pooling joins the convolution before it, what cannot be fused stands alone."""
+    steps = []
+    for i, operation in enumerate(operations):
+        if isinstance(operation, Reshape):
+            continue
+        before = steps[-1] if steps else None
+        if (
+            isinstance(operation, Pool)
+            and operation.kind == "max"
+            and math.prod(operation.window.kernel_size) <= 255
+            and before is not None
+            and before.operation is operations[i - 1]
+            and isinstance(before.operation, Convolution)
+        ):
+            before.pool = operation
+            continue
+        step = Step(operation, weights=segments.get(i))
+        steps.append(step)
+        if isinstance(operation, Convolution | DenseProduct):
+            step.activation = operation.activation
+            if isinstance(operation, DenseProduct):
+                step.is_wide = math.prod(operation.coef_shape) * itemsize > WIDE_BYTES
+            if step.activation not in MONOTONE or (step.is_wide and step.activation != "identity"):
+                steps.append(Step(Activate(operation.name, operation.out_shape, operation.out_shape, step.activation)))
+                step.activation = "identity"
+    return steps
+
+
+def _margin(step):
+    """Zeros that a step's window wants around its input, before and after."""
+    if not isinstance(step.operation, Convolution):
+        return (0, 0, 0), (0, 0, 0)
+    window = window_in_3d(step.operation.window)
+    size = _in_3d(step.operation.in_shape[:-1], 1)
+    out = window.output_size(size)
+    reach = (
+        (o - 1) * s + e - b - n
+        for o, s, e, b, n in zip(out, window.stride, window.extent, window.pad_before, size, strict=True)
+    )
+    return window.pad_before, tuple(max(0, r) for r in reach)
+
+
+class Plan:
+    """A network of operations as a compiled engine.
+
+    Parameters
+    ----------
+    operations : list of Operation
+    segments : dict of int to Segment
+        Where the weights of operation i lie in the flat vector.
+    weights : ndarray
+        The flat vector; the engine keeps pointing into it.
+    isa : str or None
+        Instruction set; None for the one in use.
+    n_threads : int
+        At most.
+    capacity : int
+        Samples per mini-batch at most; 0 for a plan that only predicts.
+    mean, scale : array of shape (n_channels,) or None
+        Standardisation of the input.
+    wants_dx : bool
+        Whether the gradient by the (standardised) input will be asked for.
+    """
+
+    def __init__(self, operations, segments, weights, *, isa=None, n_threads=1, capacity=0, mean=None, scale=None,
+                 wants_dx=False):  # fmt: skip
+        self.weights = weights  # keeps the memory alive that the engine points into
+        itemsize = weights.itemsize
+        table = kernels(weights.dtype.name, isa)
+        trains = capacity > 0
+        steps = fuse(operations, segments, itemsize)
+        in_shape = operations[0].in_shape
+
+        # Maps: one between every two steps, with the margin that the later step wants.
+        margins = [_margin(step) for step in steps] + [((0, 0, 0), (0, 0, 0))]
+        maps = [MapLayout(in_shape, *margins[0], itemsize, compact=not steps)]
+        for i, step in enumerate(steps):
+            shape = (step.pool or step.operation).out_shape
+            maps.append(MapLayout(shape, *margins[i + 1], itemsize, compact=i == len(steps) - 1))
+            step.x, step.y = maps[i], maps[i + 1]
+        sample_bytes = sum(m.sample_stride for m in maps) + sum(step.index_bytes for step in steps if trains)
+
+        # Stages: wide layers stand alone; the first and the last stage do not.
+        starts = [0]
+        for i, step in enumerate(steps, start=1):  # layer 0 is the input
+            if step.is_wide:
+                starts += [i, i + 1] if starts[-1] != i else [i + 1]
+        ends = [*starts[1:], len(steps) + 1]
+        stages = [(a, b, a > 0 and b - a == 1 and steps[a - 1].is_wide) for a, b in zip(starts, ends, strict=True)]
+        if not trains and stages[-1][0] == stages[-1][1]:
+            stages.pop()
+
+        self.chunk = max(1, min(MAX_CHUNK, CHUNK_BYTES // sample_bytes))
+        self.keeps_batch = len(stages) > 1
+        if self.keeps_batch:
+            self.capacity = capacity or max(1, min(MAX_STAGED, STAGED_BYTES // sample_bytes))
+            n_places = self.capacity
+        else:
+            self.capacity = capacity or self.chunk
+            n_places = self.chunk * n_threads
+        size = 0
+        for layout in maps:
+            size = layout.place(size, n_places)
+        for step in steps:
+            step.index_origin, step.index_sample = size, step.index_bytes
+            size += step.index_bytes * n_places if trains else 0
+
+        self._slot_size = self._wide_size = 0
+        layers = [Input(table, maps[0], maps[0], mean=mean, scale=scale, is_output=not steps)]
+        learns = wants_dx
+        for i, step in enumerate(steps):
+            layers.append(self._layer(table, step, trains, learns, i, is_output=i == len(steps) - 1))
+            learns = learns or step.weights is not None
+        scratch = 0
+        blocks = []
+        for step, layer in zip([None, *steps], layers, strict=True):
+            scratch = self._place(step, layer, scratch, blocks)
+        self.engine = Engine(
+            table,
+            layers,
+            stages,
+            chunk=self.chunk,
+            capacity=self.capacity,
+            n_places=n_places,
+            n_threads=n_threads,
+            maps_size=size + SLACK * itemsize,
+            scratch_size=scratch,
+            gradient_values=max(m.n_values for m in maps),
+            stage_values=[maps[max(first - 1, 0)].n_values for first, _, _ in stages],
+            slot_size=max(self._slot_size, LINE) if trains else 0,
+            wide_size=self._wide_size,
+        )
+        if trains:
+            self.engine.set_blocks(blocks)
+        self.n_places = n_places
+        self.n_multiplications = sum(operation.n_multiplications for operation in operations)
+
+    def _layer(self, table, step, trains, needs_dx, number, is_output):
+        operation = step.operation
+        common = {"is_output": is_output, "needs_dx": needs_dx and trains}
+        index = {"index_origin": step.index_origin, "index_sample": step.index_sample}
+        activation = ACTIVATIONS.index(step.activation)
+        if isinstance(operation, Convolution):
+            window = window_in_3d(operation.window)
+            return ConvolutionLayer(
+                table, step.x, step.y, window=window, out=window.output_size(step.x.size), activation=activation,
+                pool=None if step.pool is None else window_in_3d(step.pool.window),
+                max_samples=self.chunk if trains else 0, **index, **common,
+            )  # fmt: skip
+        if isinstance(operation, DenseProduct):
+            return DenseLayer(
+                table, step.x, step.y, activation=activation, is_wide=step.is_wide,
+                max_samples=max(self.chunk, self.n_dense_samples(step)), trains=trains, **common,
+            )  # fmt: skip
+        if isinstance(operation, Pool):
+            window = window_in_3d(operation.window)
+            if operation.kind == "max":
+                return MaxPooling(table, step.x, step.y, window=window, **index, **common)
+            return AveragePooling(
+                table, step.x, step.y, window=window, count_include_pad=operation.count_include_pad, **common
+            )
+        if isinstance(operation, Activate):
+            return ActivateLayer(table, step.x, step.y, activation=ACTIVATIONS.index(operation.activation), **common)
+        if isinstance(operation, Drop):
+            return DropoutLayer(table, step.x, step.y, rate=operation.rate, number=number, **common)
+        raise TypeError(f"no compiled layer for {type(operation).__name__}")
+
+    def n_dense_samples(self, step):
+        """Samples that reach a dense layer in one call."""
+        return self.capacity if step.is_wide else self.chunk
+
+    def _place(self, step, layer, scratch, blocks):
+        """Give a layer its addresses; note its weights for the update. Return the end of the scratch so far."""
+        coef = intercept = gradient = intercept_gradient = 0
+        if step is not None and step.weights is not None:
+            segment, itemsize = step.weights, self.weights.itemsize
+            address = self.weights.__array_interface__["data"][0]
+            coef = address + segment.coef * itemsize
+            end = self._wide_size if step.is_wide else self._slot_size
+            gradient = end
+            end += _round_up(segment.n_coef * itemsize)
+            blocks.append((segment.coef, gradient, segment.n_coef, step.is_wide, True))
+            if segment.n_intercepts:
+                intercept = address + segment.intercept * itemsize
+                intercept_gradient = end
+                end += _round_up(segment.n_intercepts * itemsize)
+                blocks.append((segment.intercept, intercept_gradient, segment.n_intercepts, step.is_wide, False))
+            if step.is_wide:
+                self._wide_size = end
+            else:
+                self._slot_size = end
+        layer.place(scratch, coef, intercept, gradient, intercept_gradient)
+        return scratch + _round_up(layer.scratch_size)
+
+
+def aligned_zeros(n, dtype):
+    """A vector of zeros on a cache line of its own."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros(n * dtype.itemsize + LINE, dtype=np.uint8)
+    start = -raw.__array_interface__["data"][0] % LINE
+    return raw[start : start + n * dtype.itemsize].view(dtype)

@@ -1,0 +1,150 @@
+"""What all layers share: they bind to an image shape, and standing alone they are transformers."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .._images import read_images, remember_images
+from .._network import Network
+
+
+class Layer(TransformerMixin, BaseEstimator):
+    """Base of the layers.
+
+    A layer holds what the user wrote. `bind` checks it against the shape that reaches the layer and answers with
+    operations; a network puts the operations of its layers one after the other. Standing alone, `fit` makes a network
+    of this one layer and `transform` runs it.
+    """
+
+    spatial_ndim = 2
+    image_shape = None
+
+    def bind(self, in_shape, name=""):
+        """Check the parameters and return what the layer does to images of one shape.
+
+        Parameters
+        ----------
+        in_shape : tuple
+            (*spatial, n_channels), or (n_features,) after a layer that flattens.
+        name : str
+            Name of the layer, for messages.
+
+        Returns
+        -------
+        list of Operation
+        """
+        raise NotImplementedError
+
+    def fit(self, X, y=None):
+        """Learn the shape of the images (and draw the weights of layers that have some).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, *spatial[, n_channels]) or (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        self : object
+        """
+        images = self._read(X, reset=True)
+        network = Network(self.bind(images.shape[1:]), dtype=self._dtype(images))
+        network.initialize(check_random_state(getattr(self, "random_state", None)))
+        remember_images(self, X, images)
+        self.output_shape_ = network.out_shape
+        self._n_features_out = int(np.prod(network.out_shape))
+        self._remember(network)
+        self._networks = {network.dtype.name: network}
+        return self
+
+    def transform(self, X):
+        """Run the layer.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, *output_shape_), or (n_samples, n_features_out) for flat X
+            float64 for float64, float32 for all else.
+        """
+        check_is_fitted(self)
+        images = self._read(X, reset=False)
+        result = self._network(self._dtype(images)).predict(images)
+        return result if is_image_shaped(X) else result.reshape(len(result), -1)
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the flattened outputs: class name and number.
+
+        Parameters
+        ----------
+        input_features : ignored
+        """
+        check_is_fitted(self)
+        prefix = type(self).__name__.lower()
+        return np.asarray([f"{prefix}{i}" for i in range(self._n_features_out)], dtype=object)
+
+    def _read(self, X, reset):
+        return read_images(
+            self,
+            X,
+            reset=reset,
+            image_shape=self.image_shape,
+            spatial_ndim=self.spatial_ndim,
+            dtypes=("uint8", "float32", "float64"),
+            ensure_finite=True,
+        )
+
+    @staticmethod
+    def _dtype(images):
+        return "float64" if images.dtype == np.float64 else "float32"
+
+    def _remember(self, network):
+        """Keep what was drawn, as plain arrays."""
+
+    def _restore(self, network):
+        """Put what was kept into a network."""
+
+    def _network(self, dtype):
+        """The network for one precision; rebuilt from the fitted arrays after unpickling."""
+        networks = self.__dict__.setdefault("_networks", {})
+        if dtype not in networks:
+            network = Network(self.bind(self.image_shape_), dtype=dtype)
+            self._restore(network)
+            networks[dtype] = network
+        return networks[dtype]
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state.pop("_networks", None)  # compiled: rebuilt from the fitted arrays
+        return state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def is_image_shaped(X):
+    """Whether X came as images rather than as flat rows."""
+    shape = getattr(X, "shape", None)
+    return len(np.shape(np.asarray(X)) if shape is None else shape) > 2
+
+
+def as_text(name):
+    """Prefix of a message: which layer is meant."""
+    return f"layer {name!r}: " if name else ""
+
+
+def spatial_shape(in_shape, name, what):
+    """Check that images, not flat features, reach a layer; return the shape."""
+    if len(in_shape) < 2:
+        raise ValueError(
+            f"{as_text(name)}{what} needs images, but flat features of shape {in_shape} reach it; "
+            "put it before the layers that flatten (Flatten, Dense)"
+        )
+    return in_shape

@@ -1,0 +1,187 @@
+"""Convolution, detector and pooling: the stages of a layer of a convolutional network in one transformer."""
+
+import numpy as np
+
+from .._geometry import check_choice, check_int, per_axis, resolve_window
+from .._operations import ACTIVATIONS, Convolution
+from .base import Layer, as_text, spatial_shape
+
+
+class _ConvTransformer(Layer):
+    """Convolution over one to three spatial axes."""
+
+    def __init__(
+        self,
+        n_filters=32,
+        kernel_size=3,
+        *,
+        filters="random",
+        stride=1,
+        padding="same",
+        dilation=1,
+        activation="relu",
+        fit_intercept=True,
+        pool=None,
+        image_shape=None,
+        random_state=None,
+    ):
+        self.n_filters = n_filters
+        self.kernel_size = kernel_size
+        self.filters = filters
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.activation = activation
+        self.fit_intercept = fit_intercept
+        self.pool = pool
+        self.image_shape = image_shape
+        self.random_state = random_state
+
+    def bind(self, in_shape, name=""):
+        """Check the parameters and return what the layer does to images of one shape.
+
+        Parameters
+        ----------
+        in_shape : tuple
+            (*spatial, n_channels).
+        name : str
+            Name of the layer, for messages.
+
+        Returns
+        -------
+        list of Operation
+        """
+        where = as_text(name)
+        in_shape = spatial_shape(in_shape, name, type(self).__name__)
+        size, n_channels = in_shape[:-1], in_shape[-1]
+        if len(size) != self.spatial_ndim:
+            raise ValueError(
+                f"{where}{type(self).__name__} slides over {self.spatial_ndim} spatial axes, but images of shape "
+                f"{in_shape} reach it; use Conv{len(size)}DTransformer"
+            )
+        n_filters = check_int(self.n_filters, f"{where}n_filters", minimum=1, maximum=2**20)
+        check_choice(self.activation, f"{where}activation", ACTIVATIONS)
+        coef = self._given_filters(n_channels, where)
+        kernel_size = self.kernel_size
+        if coef is not None:
+            n_filters, kernel_size = coef.shape[-1], coef.shape[:-2]
+        window = resolve_window(
+            size, kernel_size=kernel_size, stride=self.stride, padding=self.padding, dilation=self.dilation, name=name
+        )
+        out_shape = (*window.output_size(size), n_filters)
+        operations = [
+            Convolution(name, in_shape, out_shape, self.activation, bool(self.fit_intercept), coef, window=window)
+        ]
+        if self.pool is not None:
+            operations += self.pool.bind(out_shape, name)
+        return operations
+
+    def _given_filters(self, n_channels, where):
+        """Filters that the user gave, outputs last, or None."""
+        if isinstance(self.filters, str):
+            check_choice(self.filters, f"{where}filters", ("random",))
+            return None
+        filters = np.asarray(self.filters)
+        n_axes = self.spatial_ndim + 2
+        if filters.ndim != n_axes or filters.dtype.kind not in "fiub" or filters.shape[-1] != n_channels:
+            raise ValueError(
+                f"{where}filters must be a real array of shape (n_filters, *kernel_size, n_channels) with "
+                f"{n_axes} axes and n_channels={n_channels}, got shape {filters.shape} of {filters.dtype}"
+            )
+        if filters.size == 0 or not np.isfinite(filters).all():
+            raise ValueError(f"{where}filters must be finite and not empty, got shape {filters.shape}")
+        kernel_size = per_axis(self.kernel_size, f"{where}kernel_size", self.spatial_ndim, 1)
+        if filters.shape[0] != self.n_filters or filters.shape[1:-1] != kernel_size:
+            raise ValueError(
+                f"{where}n_filters={self.n_filters} and kernel_size={self.kernel_size} do not agree with filters of "
+                f"shape {filters.shape}; set n_filters={filters.shape[0]}, kernel_size={filters.shape[1:-1]}"
+            )
+        return np.moveaxis(filters, 0, -1)
+
+    def _remember(self, network):
+        self.filters_ = np.ascontiguousarray(np.moveaxis(network.coefs[0], -1, 0))
+        self.intercept_ = np.zeros(len(self.filters_), dtype=network.dtype)
+
+    def _restore(self, network):
+        network.coefs[0][...] = np.moveaxis(self.filters_, 0, -1)
+        if network.intercepts[0] is not None:
+            network.intercepts[0][...] = self.intercept_
+
+
+_DOC = """Convolve {what} with a bank of filters, apply an activation and, if wanted, pool.
+
+Cross-correlation, as in every network: ``z[o, f] = intercept[f] + sum_k,c x[o * stride + k * dilation - pad, c] *
+filters[f, k, c]``, then ``activation(z)``, then pooling, in one pass over the data.
+
+Parameters
+----------
+n_filters : int, default=32
+kernel_size : int or tuple of {n} ints, default=3
+    Extent of the filters in pixels.
+filters : "random" or array of shape (n_filters, *kernel_size, n_channels), default="random"
+    "random" draws them uniformly with variance 2 / fan_in (He et al., 2015; Glorot's for activations that do not
+    rectify); an array is used as it is, and is where training starts inside a network.
+stride : int or tuple of {n} ints, default=1
+padding : {{"valid", "same", "same_lower", "full"}}, int, tuple of {n} ints or of {n} pairs, default="same"
+    Zeros around the image. "same" keeps ceil(size / stride) pixels, the odd one of the padding after the image (ONNX's
+    SAME_UPPER); "same_lower" before it; "full" takes every window that touches the image; "valid" adds none.
+dilation : int or tuple of {n} ints, default=1
+    Distance of the filter's taps.
+activation : {{"identity", "relu", "leaky_relu", "tanh", "logistic", "elu", "gelu"}}, default="relu"
+fit_intercept : bool, default=True
+    Whether a network trains an intercept per filter; standing alone it is zero.
+pool : MaxPool, AvgPool or None, default=None
+    Pooling after the activation; max pooling is fused with the convolution.
+image_shape : tuple of ints, default=None
+    Shape of one image, where X is flat: {shape}.
+random_state : int, RandomState instance or None, default=None
+    For ``filters="random"``.
+
+Attributes
+----------
+filters_ : ndarray of shape (n_filters, *kernel_size, n_channels)
+intercept_ : ndarray of shape (n_filters,)
+image_shape_, output_shape_ : tuple
+    Shape of one image and of its result, channels last.
+n_features_in_ : int
+feature_names_in_ : ndarray
+    Where X was a frame with names.
+
+Notes
+-----
+Costs ``prod(output size) * prod(kernel_size) * n_channels * n_filters`` multiply-adds per image. Memory beside the
+result: one padded float copy of an image per thread. Many images are shared out among threads, a few large ones are
+cut into bands of rows; the bits of the result do not depend on it.
+
+Examples
+--------
+>>> import numpy as np
+>>> from skconv import {name}
+>>> X = np.ones({example}, dtype=np.float32)
+>>> {name}(4, 3, random_state=0{given}).fit_transform(X).shape
+{result}
+"""
+
+
+class Conv2DTransformer(_ConvTransformer):
+    __doc__ = _DOC.format(
+        what="images", n=2, shape="(height, width[, n_channels])", name="Conv2DTransformer", example=(10, 8, 8, 3),
+        given="", result=(10, 8, 8, 4),
+    )  # fmt: skip
+    spatial_ndim = 2
+
+
+class Conv1DTransformer(_ConvTransformer):
+    __doc__ = _DOC.format(
+        what="signals", n=1, shape="(length[, n_channels])", name="Conv1DTransformer", example=(10, 50, 3),
+        given="", result=(10, 50, 4),
+    )  # fmt: skip
+    spatial_ndim = 1
+
+
+class Conv3DTransformer(_ConvTransformer):
+    __doc__ = _DOC.format(
+        what="volumes", n=3, shape="(depth, height, width[, n_channels])", name="Conv3DTransformer",
+        example=(10, 6, 8, 8, 1), given="", result=(10, 6, 8, 8, 4),
+    )  # fmt: skip
+    spatial_ndim = 3

@@ -1,0 +1,150 @@
+"""Pooling over space: a summary of the nearby outputs in place of every output."""
+
+from .._geometry import check_choice, resolve_pool
+from .._operations import Pool
+from .base import Layer, spatial_shape
+
+
+class _SpatialPool(Layer):
+    """Pooling over windows."""
+
+    kind = None
+
+    def bind(self, in_shape, name=""):
+        """Check the parameters and return what the layer does to images of one shape.
+
+        Parameters
+        ----------
+        in_shape : tuple
+            (*spatial, n_channels).
+        name : str
+            Name of the layer, for messages.
+
+        Returns
+        -------
+        list of Operation
+        """
+        in_shape = spatial_shape(in_shape, name, type(self).__name__)
+        check_choice(self.spatial_ndim, "spatial_ndim", (1, 2, 3))
+        size = in_shape[:-1]
+        window = resolve_pool(
+            size, kernel_size=self.kernel_size, stride=self.stride, padding=self.padding, dilation=self.dilation,
+            ceil_mode=self.ceil_mode, name=name,
+        )  # fmt: skip
+        return [
+            Pool(
+                name, in_shape, (*window.output_size(size), in_shape[-1]), self.kind, window,
+                bool(getattr(self, "count_include_pad", False)),
+            )
+        ]  # fmt: skip
+
+
+class MaxPool(_SpatialPool):
+    """Take the largest value of every window, channel by channel.
+
+    Windows are clipped to the image. NaN wins over every number; of equal values the first one of the window counts.
+
+    Parameters
+    ----------
+    kernel_size : int or tuple of ints, default=2
+    stride : int, tuple of ints or None, default=None
+        None means kernel_size.
+    padding : {"valid", "same", "same_lower"}, int, tuple of ints or of pairs, default=0
+        How far the first and last window may hang over the image; less than the window.
+    dilation : int or tuple of ints, default=1
+    ceil_mode : bool, default=False
+        Whether to keep a smaller last window; it must start inside the image or its left padding.
+    spatial_ndim : {1, 2, 3}, default=2
+        Spatial axes of X, standing alone; inside a network the images' own count.
+    image_shape : tuple of ints, default=None
+        Shape of one image, where X is flat.
+
+    Attributes
+    ----------
+    image_shape_, output_shape_ : tuple
+        Shape of one image and of its result, channels last.
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skconv import MaxPool
+    >>> X = np.arange(16.0).reshape(1, 4, 4)
+    >>> MaxPool(2).fit_transform(X)[0, :, :, 0]
+    array([[ 5.,  7.],
+           [13., 15.]])
+    """
+
+    kind = "max"
+
+    def __init__(
+        self, kernel_size=2, *, stride=None, padding=0, dilation=1, ceil_mode=False, spatial_ndim=2, image_shape=None
+    ):
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.ceil_mode = ceil_mode
+        self.spatial_ndim = spatial_ndim
+        self.image_shape = image_shape
+
+
+class AvgPool(_SpatialPool):
+    """Take the mean of every window, channel by channel.
+
+    Parameters
+    ----------
+    kernel_size : int or tuple of ints, default=2
+    stride : int, tuple of ints or None, default=None
+        None means kernel_size.
+    padding : {"valid", "same", "same_lower"}, int, tuple of ints or of pairs, default=0
+        How far the first and last window may hang over the image; less than the window.
+    dilation : int or tuple of ints, default=1
+    ceil_mode : bool, default=False
+        Whether to keep a smaller last window; it must start inside the image or its left padding.
+    count_include_pad : bool, default=False
+        Whether padded pixels count as zeros, instead of not at all. What a last window of ``ceil_mode`` overhangs
+        beyond the padding never counts (ONNX, PyTorch).
+    spatial_ndim : {1, 2, 3}, default=2
+        Spatial axes of X, standing alone; inside a network the images' own count.
+    image_shape : tuple of ints, default=None
+        Shape of one image, where X is flat.
+
+    Attributes
+    ----------
+    image_shape_, output_shape_ : tuple
+        Shape of one image and of its result, channels last.
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skconv import AvgPool
+    >>> X = np.arange(16.0).reshape(1, 4, 4)
+    >>> AvgPool(2).fit_transform(X)[0, :, :, 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]])
+    """
+
+    kind = "average"
+
+    def __init__(
+        self,
+        kernel_size=2,
+        *,
+        stride=None,
+        padding=0,
+        dilation=1,
+        ceil_mode=False,
+        count_include_pad=False,
+        spatial_ndim=2,
+        image_shape=None,
+    ):
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.ceil_mode = ceil_mode
+        self.count_include_pad = count_include_pad
+        self.spatial_ndim = spatial_ndim
+        self.image_shape = image_shape

@@ -1,0 +1,193 @@
+"""Stochastic solvers: how large every step is, in which order samples come, and when to stop."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+SOLVERS = ("adam", "sgd")
+SCHEDULES = ("one_cycle", "cosine", "constant", "invscaling", "adaptive")
+
+# One cycle (Smith and Topin, "Super-convergence", 2017, in the form that became common): up along a cosine during the
+# first 30 % of the steps from a 25th of the peak, then down along a cosine to a 10,000th of where it started.
+WARM_UP, START_SHARE, END_SHARE = 0.3, 1 / 25, 1e-4
+# Seconds without the GIL, between which Python may handle signals, show progress and run callbacks.
+STRETCH_SECONDS = 0.05
+
+
+def learning_rates(schedule, peak, steps, n_steps, power_t=0.5):
+    """Learning rate of every step.
+
+    Parameters
+    ----------
+    schedule : {"one_cycle", "cosine", "constant", "invscaling", "adaptive"}
+        "adaptive" is constant here; `Stopping` divides the peak.
+    peak : float
+        `learning_rate_init`.
+    steps : ndarray of int
+        Numbers of the steps, from 0.
+    n_steps : int
+        Length of the whole schedule.
+    power_t : float, default=0.5
+        Exponent of "invscaling".
+
+    Returns
+    -------
+    ndarray of float64
+
+    Examples
+    --------
+    >>> learning_rates("cosine", 1.0, np.array([0, 50, 100]), 100)
+    array([1. , 0.5, 0. ])
+    """
+    steps = np.asarray(steps, dtype=np.float64)
+    if schedule in ("constant", "adaptive"):
+        return np.full(len(steps), float(peak))
+    if schedule == "invscaling":
+        return peak / (steps + 1) ** power_t
+    done = np.minimum(steps / max(n_steps, 1), 1)
+    if schedule == "cosine":
+        return peak * 0.5 * (1 + np.cos(np.pi * done))
+    low = peak * START_SHARE
+    up = low + (peak - low) * 0.5 * (1 - np.cos(np.pi * np.minimum(done / WARM_UP, 1)))
+    end = low * END_SHARE
+    down = end + (peak - end) * 0.5 * (1 + np.cos(np.pi * np.maximum(done - WARM_UP, 0) / (1 - WARM_UP)))
+    return np.where(done < WARM_UP, up, down)
+
+
+@dataclass
+class Settings:
+    """Everything a stochastic solver is told."""
+
+    solver: str
+    schedule: str
+    peak: float
+    power_t: float
+    alpha: float
+    momentum: float
+    nesterov: bool
+    beta_1: float
+    beta_2: float
+    epsilon: float
+
+    def for_engine(self):
+        """The numbers that do not change from step to step: (alpha, beta_1, beta_2, epsilon, nesterov)."""
+        if self.solver == "sgd":
+            return self.alpha, self.momentum, 0.0, 0.0, self.nesterov
+        return self.alpha, self.beta_1, self.beta_2, self.epsilon, False
+
+    def rates(self, t, first, n, n_steps):
+        """Step sizes for steps first to first + n; `t` counts the steps that the moments remember."""
+        rates = learning_rates(self.schedule, self.peak, np.arange(first, first + n), n_steps, self.power_t)
+        if self.solver == "adam":
+            t = np.arange(t + 1, t + n + 1)
+            rates *= np.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+        return rates
+
+
+@dataclass
+class Epoch:
+    """What one pass over the data gave."""
+
+    number: int
+    loss: float
+    accuracy: float
+    seconds: float
+
+
+class Stopping:
+    """The plateau rule: stop, or lower the rate, when `n_iter_no_change` epochs in a row were no better by `tol`.
+
+    Parameters
+    ----------
+    tol : float
+    n_iter_no_change : int
+    higher_is_better : bool
+        True for scores, False for losses.
+    """
+
+    def __init__(self, tol, n_iter_no_change, higher_is_better):
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.sign = 1 if higher_is_better else -1
+        self.best = -math.inf
+        self.n_without = 0
+
+    def update(self, value):
+        """Take one more value; return (is_best, is_plateau)."""
+        value = self.sign * value
+        self.n_without = 0 if value > self.best + self.tol else self.n_without + 1
+        is_best = value > self.best
+        self.best = max(self.best, value)
+        return is_best, self.n_without > self.n_iter_no_change
+
+    def restart(self):
+        """Count from zero again."""
+        self.n_without = 0
+
+
+def shuffled(samples, seed, epoch):
+    """A permutation of `samples` that depends on seed and epoch only."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    return generator.permutation(samples)
+
+
+def epochs(network, X, targets, samples, settings, state, *, batch_size, max_iter, shuffle, seed, first_epoch=0,
+           report=None):  # fmt: skip
+    """Walk the epochs, yielding after each.
+
+    Parameters
+    ----------
+    network : Network
+    X, targets : ndarray
+        Images, and the class number of each.
+    samples : ndarray of intp
+        The images to train on.
+    settings : Settings
+        Read anew for every stretch: the caller may lower `peak` between epochs.
+    state : SolverState
+    batch_size, max_iter : int
+    shuffle : bool
+    seed : int
+        For shuffling and dropout.
+    first_epoch : int
+        Number of the first epoch in the random stream; the schedule starts at 0 all the same.
+    report : callable, default=None
+        Called with (epoch, share of the epoch done) between stretches.
+
+    Yields
+    ------
+    Epoch
+    """
+    n = len(samples)
+    bounds = np.append(np.arange(0, n, batch_size, dtype=np.intp), n)
+    n_batches = len(bounds) - 1
+    stretch = 1
+    for epoch in range(max_iter):
+        start = time.perf_counter()
+        order = np.ascontiguousarray(shuffled(samples, seed, first_epoch + epoch) if shuffle else samples, np.intp)
+        loss, n_correct, batch = 0.0, 0, 0
+        while batch < n_batches:
+            last = min(batch + stretch, n_batches)
+            began = time.perf_counter()
+            stretch_loss, stretch_correct = network.train(
+                X, targets, order, bounds[batch : last + 1], state=state, solver=settings.solver,
+                rates=settings.rates(state.t, epoch * n_batches + batch, last - batch, max_iter * n_batches),
+                settings=settings.for_engine(), seed=seed, epoch=first_epoch + epoch,
+            )  # fmt: skip
+            elapsed = time.perf_counter() - began
+            state.t += last - batch
+            loss += stretch_loss
+            n_correct += stretch_correct
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"Training diverged in epoch {epoch + 1}: the loss is {loss}. Solver produced non-finite parameter "
+                    f"weights; lower learning_rate_init (now {settings.peak:g}), or scale the input data"
+                )
+            batch_seconds = elapsed / (last - batch)
+            stretch = max(1, min(2 * stretch, int(STRETCH_SECONDS / max(batch_seconds, 1e-9))))
+            batch = last
+            if report is not None:
+                report(epoch, batch / n_batches)
+        yield Epoch(epoch, loss / n, n_correct / n, time.perf_counter() - start)

@@ -1,0 +1,44 @@
+"""What ``import skconv`` costs and what it pulls in, measured in fresh processes."""
+
+import json
+import re
+import subprocess
+import sys
+
+# What fit and predict need of scikit-learn; whatever these load on their own account (SciPy's sparse matrices, joblib
+# ...) differs between versions and is not skconv's doing. skconv may load nothing beyond.
+NEEDED = (
+    "numpy",
+    "sklearn.base",
+    "sklearn.utils.metaestimators",  # parameters of named layers
+    "sklearn.utils.multiclass",
+    "sklearn.utils.validation",
+)
+
+
+def run_python(tmp_path, *arguments):
+    # In tmp_path, so that the installed skconv is imported and not the uncompiled sources of the repository's root.
+    return subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+
+def modules_after(tmp_path, *imports):
+    """Return the names of all modules that a fresh process holds after importing ``imports``."""
+    code = f"import json, sys, {', '.join(imports)}; print(json.dumps(list(sys.modules)))"
+    return set(json.loads(run_python(tmp_path, "-c", code).stdout))
+
+
+def test_import_is_quick(tmp_path):
+    def self_time():  # in ms, of skconv's modules alone: what NumPy and scikit-learn take is theirs
+        report = run_python(tmp_path, "-X", "importtime", "-c", "import skconv").stderr
+        times = re.findall(r"^import time: +(\d+) \| +\d+ \| +(?:skconv|skconv\..*)$", report, re.MULTILINE)
+        assert times
+        return sum(map(int, times)) / 1000
+
+    # The best of five: a busy machine only ever slows, and the first run may have bytecode to write.
+    assert min(self_time() for _ in range(5)) <= 50
+
+
+def test_import_pulls_in_nothing_needless(tmp_path):
+    added = modules_after(tmp_path, "skconv") - modules_after(tmp_path, *NEEDED)
+    foreign = {name for name in added if name.partition(".")[0] not in {"skconv", *sys.stdlib_module_names}}
+    assert not foreign
