@@ -41,5 +41,11 @@ def draft_release_notes(app):
     (generated / "unreleased.rst").write_text(draft.stdout, encoding="utf-8")
 
 
+def skip_metadata_requests(app, what, name, member, skip, options):
+    """Leave out set_fit_request and its like, whose docstrings refer to scikit-learn's own pages."""
+    return True if name.startswith("set_") and name.endswith("_request") else None
+
+
 def setup(app):
     app.connect("builder-inited", draft_release_notes)
+    app.connect("autodoc-skip-member", skip_metadata_requests)

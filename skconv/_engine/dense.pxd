@@ -26,7 +26,7 @@ cdef class DenseLayer(Layer):
     cdef void forward_task(self, const Pass *p, Py_ssize_t task) noexcept nogil
     cdef void backward_task(self, const Pass *p, Py_ssize_t task) noexcept nogil
     cdef Py_ssize_t *_rows(self, Py_ssize_t n, Py_ssize_t stride) except NULL
-    cdef Product _steps(self, Py_ssize_t n, Py_ssize_t a, Py_ssize_t b) except *
+    cdef Product _run(self, Py_ssize_t n, Py_ssize_t a_step, Py_ssize_t b_step) except *
     cdef void _columns(self, const Pass *p, Py_ssize_t first, Py_ssize_t last) noexcept nogil
     cdef void _weight_rows(self, const Pass *p, const char *dz, int start, Py_ssize_t first,
                            Py_ssize_t last) noexcept nogil

@@ -13,7 +13,7 @@ its weights cross the cache once per mini-batch and its gradient needs no second
 from libc.string cimport memset
 
 from .layer cimport Layer, Pass, Tables
-from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Product, Step
+from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Product, Run
 
 cdef enum:
     COLUMNS = 64        # per task: whole vectors in every precision and instruction set
@@ -50,15 +50,15 @@ cdef class DenseLayer(Layer):
         self.n_backward_tasks = self.n_column_tasks + self.n_row_tasks + 1
         self.x_samples = self._rows(max_samples, self.x.sample // self.itemsize)
         self.y_samples = self._rows(max_samples, self.y.sample // self.itemsize)
-        self.forward_product = self._steps(self.n_inputs, 1, self.n_units_out)
+        self.forward_product = self._run(self.n_inputs, 1, self.n_units_out)
         if not trains:
             return
         self.inputs = self._rows(self.n_inputs, 1)
         self.weight_rows = self._rows(self.n_inputs, self.n_units_out)
         self.dz_samples = self._rows(max_samples, self.n_units_out)
         self.dx_samples = self._rows(max_samples, self.n_inputs)
-        self.input_product = self._steps(self.n_units_out, 1, self.n_inputs)
-        self.weight_product = self._steps(max_samples, self.x.sample // self.itemsize, self.n_units_out)
+        self.input_product = self._run(self.n_units_out, 1, self.n_inputs)
+        self.weight_product = self._run(max_samples, self.x.sample // self.itemsize, self.n_units_out)
         if self.needs_dx:
             self.packed = self.tables.bytes((self.n_inputs * self.n_units_out + 128) * self.itemsize)
         if not is_wide:
@@ -71,13 +71,11 @@ cdef class DenseLayer(Layer):
             rows[i] = i * stride
         return rows
 
-    cdef Product _steps(self, Py_ssize_t n, Py_ssize_t a, Py_ssize_t b) except *:
-        cdef Step *steps = self.tables.steps(n)
-        cdef Py_ssize_t i
-        for i in range(n):
-            steps[i].a = i * a
-            steps[i].b = i * b
-        return Product(steps, n, 1, 0, 0)
+    cdef Product _run(self, Py_ssize_t n, Py_ssize_t a_step, Py_ssize_t b_step) except *:
+        """A sum over n pairs of factors at constant distances."""
+        cdef Run *run = self.tables.runs(1)
+        run.a = run.b = 0
+        return Product(run, 1, n, a_step, b_step)
 
     cdef void prepare(self) noexcept nogil:
         if self.packed != NULL:
@@ -137,7 +135,7 @@ cdef class DenseLayer(Layer):
     cdef void _weight_rows(self, const Pass *p, const char *dz, int start, Py_ssize_t first,
                            Py_ssize_t last) noexcept nogil:
         cdef Product product = self.weight_product
-        product.n_steps = p.n
+        product.length = p.n
         self.k.product(&product, last - first, self.n_units_out, self.input(p, 0), self.inputs + first, dz, start,
                        NULL, p.gradients + self.gradient_offset, self.weight_rows + first, False)
 

@@ -511,7 +511,7 @@ def fma_peak(kernels, int n_threads):
         for thread in prange(n_threads, num_threads=n_threads, schedule="static", nogil=True):
             sink[thread] += k.fma_chains(n)
         elapsed = perf_counter() - start
-        if elapsed < 2e-3:
+        best = max(best, n_threads * n * k.fma_flops / elapsed * 1e-9)
+        if elapsed < 1e-3:
             n *= 2
-        best = max(best, n_threads * n * k.fma_flops / elapsed * 1e-9 if elapsed >= 5e-4 else 0.0)
     return best

@@ -1,6 +1,6 @@
 from libc.stdint cimport int32_t, uint64_t
 
-from .table cimport Clip, Kernels, Step
+from .table cimport Clip, Kernels, Run
 
 cdef struct Map:
     # Where an array of shape (n, depth, height, width, channels) lies in the storage of activations: lines of pixels
@@ -71,7 +71,7 @@ cdef class Tables:
     cdef list arrays
     cdef Py_ssize_t *sizes(self, Py_ssize_t n) except NULL
     cdef int32_t *ints(self, Py_ssize_t n) except NULL
-    cdef Step *steps(self, Py_ssize_t n) except NULL
+    cdef Run *runs(self, Py_ssize_t n) except NULL
     cdef char *bytes(self, Py_ssize_t n) except NULL
 
 cdef const Kernels *kernels_of(object capsule) except NULL

@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t
 
 import numpy as np
 
-from .table cimport Kernels, Step
+from .table cimport Kernels, Run
 
 
 cdef const Kernels *kernels_of(object capsule) except NULL:
@@ -36,11 +36,14 @@ cdef class Tables:
         self.arrays = []
 
     cdef char *bytes(self, Py_ssize_t n) except NULL:
+        # On a cache line of its own: vector loads that straddle two lines cost twice.
         cdef char[::1] view
-        array = np.zeros(max(n, 1), dtype=np.uint8).view(np.int8)
+        cdef size_t address
+        array = np.zeros(n + 64, dtype=np.int8)
         self.arrays.append(array)
         view = array
-        return &view[0]
+        address = <size_t> &view[0]
+        return &view[(64 - address % 64) % 64]
 
     cdef Py_ssize_t *sizes(self, Py_ssize_t n) except NULL:
         return <Py_ssize_t *> self.bytes(n * sizeof(Py_ssize_t))
@@ -48,8 +51,8 @@ cdef class Tables:
     cdef int32_t *ints(self, Py_ssize_t n) except NULL:
         return <int32_t *> self.bytes(n * sizeof(int32_t))
 
-    cdef Step *steps(self, Py_ssize_t n) except NULL:
-        return <Step *> self.bytes(n * sizeof(Step))
+    cdef Run *runs(self, Py_ssize_t n) except NULL:
+        return <Run *> self.bytes(n * sizeof(Run))
 
 
 cdef class Layer:

@@ -23,10 +23,10 @@ cdef class Pooling(Layer):
     def __init__(self, kernels, x, y, *, window, count_include_pad=False, is_output=False, needs_dx=True):
         super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
         size, out, channels = tuple(self.x.size), tuple(self.y.size), self.x.channels
-        self.over_x = PoolWindows(window, size, out, channels, self.x.depth_stride, self.x.line_stride,
+        self.over_x = PoolWindows(window, size, out, channels, self.x.depth_stride, self.x.line_stride, channels,
                                   count_include_pad)
         self.over_dx = PoolWindows(window, size, out, channels, self.x.size[1] * self.x.size[2] * channels,
-                                   self.x.size[2] * channels, count_include_pad)
+                                   self.x.size[2] * channels, channels, count_include_pad)
         self.n_units = self.y.size[0] * self.y.size[1]
         self.scratch_size = (self.over_x.clip_size() + 63) // 64 * 64
 

@@ -6,16 +6,16 @@ strides do, and hands pointers to the kernels of a table, which know the precisi
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 
 cdef extern from "tile.h" nogil:
-    ctypedef struct Step "skconv_step":
+    ctypedef struct Run "skconv_run":
         Py_ssize_t a
         Py_ssize_t b
 
     ctypedef struct Product "skconv_product":
-        const Step *steps
-        Py_ssize_t n_steps
-        Py_ssize_t n_repeats
-        Py_ssize_t a_repeat
-        Py_ssize_t b_repeat
+        const Run *runs
+        Py_ssize_t n_runs
+        Py_ssize_t length
+        Py_ssize_t a_step
+        Py_ssize_t b_step
 
     enum:
         START_AT_ZERO "SKCONV_ZERO"
@@ -37,7 +37,7 @@ cdef enum Source:
     FROM_FLOAT64 = 2
 
 cdef struct Windows:
-    # Pooling windows over a map of `size`, seen through element strides `lines` (depth, row) and `channels` (column).
+    # Pooling windows over a map of `size`, seen through element strides `lines` (depth, row) and `pixel` (column).
     Py_ssize_t kernel[3]
     Py_ssize_t stride[3]
     Py_ssize_t dilation[3]
@@ -46,6 +46,7 @@ cdef struct Windows:
     Py_ssize_t size[3]
     Py_ssize_t out[3]
     Py_ssize_t lines[2]
+    Py_ssize_t pixel
     Py_ssize_t channels
     bint overlapping
     bint count_include_pad

@@ -13,12 +13,14 @@ cdef class PoolWindows:
     window : object with 3-tuples kernel_size, stride, dilation, pad_before, pad_after
     size, out : tuple of 3 ints
         Extent of the map and of the result.
-    n_channels, depth_stride, line_stride : int
+    n_channels : int
+    depth_stride, line_stride, pixel_stride : int
         How the map lies in memory, in elements.
     count_include_pad : bool
     """
 
-    def __init__(self, window, size, out, n_channels, depth_stride, line_stride, count_include_pad=False):
+    def __init__(self, window, size, out, n_channels, depth_stride, line_stride, pixel_stride,
+                 count_include_pad=False):
         cdef:
             int axis, s = 0
             Py_ssize_t a, b, c
@@ -37,6 +39,7 @@ cdef class PoolWindows:
                 self.w.overlapping = True
         self.w.lines[0] = depth_stride
         self.w.lines[1] = line_stride
+        self.w.pixel = pixel_stride
         self.w.channels = n_channels
         self.w.count_include_pad = count_include_pad
         self.w.n_taps = self.w.kernel[0] * self.w.kernel[1] * self.w.kernel[2]
@@ -47,7 +50,7 @@ cdef class PoolWindows:
             for b in range(self.w.kernel[1]):
                 for c in range(self.w.kernel[2]):
                     taps[s] = (a * self.w.dilation[0] * depth_stride + b * self.w.dilation[1] * line_stride
-                               + c * self.w.dilation[2] * n_channels)
+                               + c * self.w.dilation[2] * pixel_stride)
                     ids[s] = s
                     s += 1
         self.w.taps = taps

@@ -51,7 +51,7 @@ cdef inline int clip_taps(
             for c in range(first_j, last_j):
                 clip.taps[n] = ((start_d + a * w.dilation[0] - d0) * w.lines[0]
                                 + (start_h + b * w.dilation[1] - h0) * w.lines[1]
-                                + (start_j + c * w.dilation[2]) * w.channels)
+                                + (start_j + c * w.dilation[2]) * w.pixel)
                 clip.ids[n] = <int32_t> ((a * w.kernel[1] + b) * w.kernel[2] + c)
                 n += 1
     return <int> n
@@ -71,7 +71,7 @@ cdef inline Py_ssize_t inside(
             or start_h < 0 or start_h + (w.kernel[1] - 1) * w.dilation[1] >= w.size[1]
             or start_j < 0 or start_j + (w.kernel[2] - 1) * w.dilation[2] >= w.size[2]):
         return -1
-    return (start_d - d0) * w.lines[0] + (start_h - h0) * w.lines[1] + start_j * w.channels
+    return (start_d - d0) * w.lines[0] + (start_h - h0) * w.lines[1] + start_j * w.pixel
 
 
 cdef inline void max_pool_line(

@@ -1,8 +1,8 @@
 """Products of any size from register tiles.
 
-Formula, see tile.h:  C[m, f] (+)= sum_t sum_k A[a_rows[m] + steps[k].a + t*a_repeat] * B[steps[k].b + t*b_repeat + f].
+Formula, see tile.h:  C[m, f] (+)= sum_r sum_l A[a_rows[m] + runs[r].a + l*a_step] * B[runs[r].b + l*b_step + f].
 
-Loop order: blocks of BLOCK steps, so that the panel of B that a column block reads stays in the first two cache
+Loop order: blocks of BLOCK pairs of factors, so that the panel of B that a column block reads stays in the first two cache
 levels while all rows pass over it; then blocks of one, two or four vectors of columns; then row tiles of nearly equal
 height.  The order in which one element is summed never depends on n_rows or on the tile.
 
@@ -12,11 +12,12 @@ B and the bias must therefore be readable for up to two vectors past the last co
 from libc.string cimport memcpy
 
 from .real cimport real
-from ..table cimport ADD_TO_RESULT, Product
+from ..table cimport ADD_TO_RESULT, Product, Run
 
 cdef extern from "tile.h" nogil:
     ctypedef void (*Tile "skconv_tile")(const Product *p, const real *A, const Py_ssize_t *a_rows, const real *B,
                                         int start, const real *bias, real *C, const Py_ssize_t *c_rows, int relu)
+    void copy_pixel "skconv_copy_pixel"(const real *x, Py_ssize_t n, real *y)
     const Tile *tiles_1 "skconv_tiles_1"
     const Tile *tiles_2 "skconv_tiles_2"
     const Tile *tiles_4 "skconv_tiles_4"
@@ -27,7 +28,7 @@ cdef extern from "tile.h" nogil:
         LANES "SKCONV_LANES"
         TILE_SIZE "SKCONV_TILE_SIZE"
 
-# Steps per pass: 2048 rows of a 32-column panel are 256 KiB, half of the smallest second-level cache we know.
+# Pairs of factors per pass: 2048 rows of a 32-column panel are 256 KiB, half of the smallest second-level cache we know.
 cdef enum:
     BLOCK = 2048
 
@@ -51,25 +52,14 @@ cdef inline void partial_tile(
         real[TILE_SIZE] whole
         Py_ssize_t[28] rows
         Py_ssize_t width = (n_columns + LANES - 1) // LANES * LANES
-        Py_ssize_t m, f
-        const real *source
-        real *target
+        Py_ssize_t m
     for m in range(n_rows):
         rows[m] = m * width
-    if start == ADD_TO_RESULT:
-        for m in range(n_rows):
-            source = C + c_rows[m]
-            target = whole + rows[m]
-            for f in range(n_columns):
-                target[f] = source[f]
-            for f in range(n_columns, width):
-                target[f] = 0
+        if start == ADD_TO_RESULT:
+            copy_pixel(C + c_rows[m], n_columns, whole + rows[m])
     tile(p, A, a_rows, B, start, bias, whole, rows, relu)
     for m in range(n_rows):
-        source = whole + rows[m]
-        target = C + c_rows[m]
-        for f in range(n_columns):
-            target[f] = source[f]
+        copy_pixel(whole + rows[m], n_columns, C + c_rows[m])
 
 
 cdef inline void product(
@@ -87,12 +77,23 @@ cdef inline void product(
 ) noexcept nogil:
     cdef:
         Product part = p[0]
+        Run rest                    # of the only run, where there is one
         Py_ssize_t done = 0, f, m, width, height, n_tiles, i, max_rows
         const Tile *tiles
         bint last
     while True:
-        part.n_steps = min(p.n_steps - done, BLOCK) if p.n_repeats == 1 else p.n_steps
-        last = done + part.n_steps == p.n_steps
+        if p.n_runs == 1:
+            rest.a = p.runs.a + done * p.a_step
+            rest.b = p.runs.b + done * p.b_step
+            part.runs = &rest
+            part.length = min(p.length - done, BLOCK)
+            done += part.length
+            last = done == p.length
+        else:
+            part.runs = p.runs + done
+            part.n_runs = min(p.n_runs - done, max(1, BLOCK // p.length))
+            done += part.n_runs
+            last = done == p.n_runs
         f = 0
         while f < n_columns:
             width = n_columns - f
@@ -113,10 +114,8 @@ cdef inline void product(
                                  c_rows + m, relu and last)
                 m += height
             f += width
-        done += part.n_steps
         if last:
             return
-        part.steps += part.n_steps
         start = ADD_TO_RESULT
 
 
