@@ -69,6 +69,7 @@ class Convolution(Weighted):
     """Cross-correlation with a bank of filters; weights of shape (*kernel_size, n_channels, n_filters)."""
 
     window: Window | None = None
+    algorithm: str = "auto"
 
     @property
     def coef_shape(self):

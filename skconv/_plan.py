@@ -29,6 +29,9 @@ WIDE_BYTES = 128 * 1024
 # Activations that predictions of a network with several stages may keep.
 STAGED_BYTES = 32 * 1024 * 1024
 MAX_STAGED = 256
+# Winograd's algorithm from this many channels on both sides, and this many tiles of 4x4 pixels.
+WINOGRAD_CHANNELS = 32
+WINOGRAD_TILES = 4
 SLACK = 64  # elements that register tiles may read past the end of an array
 LINE = 64  # bytes of a cache line
 
@@ -104,6 +107,7 @@ class Step:
     pool: Pool | None = None  # fused into a convolution
     activation: str = "identity"
     is_wide: bool = False
+    is_winograd: bool = False
     x: MapLayout | None = None
     y: MapLayout | None = None
     weights: object = None  # its Segment, where it has weights
@@ -141,12 +145,31 @@ def fuse(operations, segments, itemsize):
         steps.append(step)
         if isinstance(operation, Convolution | DenseProduct):
             step.activation = operation.activation
+            step.is_winograd = isinstance(operation, Convolution) and is_winograd(operation)
             if isinstance(operation, DenseProduct):
                 step.is_wide = math.prod(operation.coef_shape) * itemsize > WIDE_BYTES
             if step.activation not in MONOTONE or (step.is_wide and step.activation != "identity"):
                 steps.append(Step(Activate(operation.name, operation.out_shape, operation.out_shape, step.activation)))
                 step.activation = "identity"
     return steps
+
+
+def is_winograd(operation):
+    """Whether Winograd's F(4x4, 3x3) computes a convolution: where it was measured to be faster.
+
+    Both sides need enough channels to pay for the transforms (32), and the map must fill its 4x4 tiles reasonably.
+    """
+    window = window_in_3d(operation.window)
+    if window.kernel_size != (1, 3, 3) or window.stride != (1, 1, 1) or window.dilation != (1, 1, 1):
+        return False
+    _, height, width = window.output_size(_in_3d(operation.in_shape[:-1], 1))
+    tiles = -(-height // 4) * -(-width // 4)
+    return (
+        operation.algorithm != "direct"
+        and min(operation.in_shape[-1], operation.out_shape[-1]) >= WINOGRAD_CHANNELS
+        and tiles >= WINOGRAD_TILES
+        and 16 * tiles <= 1.7 * height * width
+    )
 
 
 def _margin(step):
@@ -160,7 +183,8 @@ def _margin(step):
         (o - 1) * s + e - b - n
         for o, s, e, b, n in zip(out, window.stride, window.extent, window.pad_before, size, strict=True)
     )
-    return window.pad_before, tuple(max(0, r) for r in reach)
+    tiles = (0, 3, 3) if step.is_winograd else (0, 0, 0)  # whole tiles end up to three pixels further on
+    return window.pad_before, tuple(max(0, r) + t for r, t in zip(reach, tiles, strict=True))
 
 
 class Plan:
@@ -268,7 +292,7 @@ class Plan:
             return ConvolutionLayer(
                 table, step.x, step.y, window=window, out=window.output_size(step.x.size), activation=activation,
                 pool=None if step.pool is None else window_in_3d(step.pool.window),
-                max_samples=self.chunk if trains else 0, **index, **common,
+                max_samples=self.chunk if trains else 0, is_winograd=step.is_winograd, **index, **common,
             )  # fmt: skip
         if isinstance(operation, DenseProduct):
             return DenseLayer(

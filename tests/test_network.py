@@ -34,10 +34,10 @@ def integers(rng, *shape, largest=8):
     return rng.integers(-largest, largest + 1, size=shape)
 
 
-def convolution(in_shape, n_filters, activation="identity", fit_intercept=True, **window):
+def convolution(in_shape, n_filters, activation="identity", fit_intercept=True, algorithm="auto", **window):
     window = resolve_window(in_shape[:-1], **window)
     out_shape = (*window.output_size(in_shape[:-1]), n_filters)
-    return Convolution("conv", in_shape, out_shape, activation, fit_intercept, window=window)
+    return Convolution("conv", in_shape, out_shape, activation, fit_intercept, window=window, algorithm=algorithm)
 
 
 def pool(in_shape, kind="max", count_include_pad=False, **window):
@@ -127,6 +127,40 @@ def test_convolution_matches_reference(isa, dtype, size, window, n_channels, n_f
         dweights, reference.conv_backward_weights(x, dy, window.kernel_size, **geometry(window))
     )
     np.testing.assert_array_equal(dintercept, reference.conv_backward_bias(dy))
+
+
+WINOGRAD = [
+    ((8, 8, 32), 32, {"padding": "same"}, {"kernel_size": 2}),
+    ((9, 11, 33), 40, {"padding": "valid"}, {"kernel_size": 2, "ceil_mode": True}),
+    ((7, 40, 32), 35, {"padding": ((2, 0), (1, 2))}, {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ((30, 30, 32), 32, {"padding": "same"}, {"kernel_size": 3, "stride": 1}),
+]
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize(("in_shape", "n_filters", "window", "pooling"), WINOGRAD, ids=str)
+def test_winograd_matches_direct(isa, dtype, in_shape, n_filters, window, pooling, pooled):
+    """Values and gradients, within 4 * sqrt(terms) * eps of the largest sum of magnitudes; other bits, so it ran."""
+    rng = np.random.default_rng(0)
+    results = []
+    x = rng.standard_normal((3, *in_shape)).astype(dtype)
+    for algorithm in ("direct", "auto"):
+        operations = [convolution(in_shape, n_filters, "relu", algorithm=algorithm, kernel_size=3, **window)]
+        if pooled:
+            operations.append(pool(operations[0].out_shape, **pooling))
+        network = Network(operations, dtype=dtype, isa=isa)
+        network.initialize(np.random.RandomState(0))
+        network.intercepts[0][...] = np.linspace(-1, 1, n_filters)
+        dy = np.random.default_rng(1).standard_normal((3, *operations[-1].out_shape))
+        results.append((network.predict(x), *network.backward(x, dy)))
+    n_terms = 9 * max(in_shape[-1], n_filters)
+    for i, (direct, winograd) in enumerate(zip(*results, strict=True)):
+        bound = 4 * math.sqrt(n_terms) * np.finfo(dtype).eps * np.abs(direct).max()
+        if pooled and i > 0:  # where the two largest values of a window nearly tie, another pixel may win
+            assert np.mean(np.abs(direct - winograd) > 100 * bound) < 1e-3
+        else:
+            np.testing.assert_allclose(winograd, direct, rtol=0, atol=bound * (1 if i == 0 else 4))
+    assert not np.array_equal(results[0][0], results[1][0])
 
 
 def test_long_sums_are_exact(isa):

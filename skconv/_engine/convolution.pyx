@@ -15,6 +15,8 @@ Backward keeps of the forward pass: y, and one uint8 per pooled value (which tap
 
 where only the taps for which the division is exact belong to a phase (i + pad) mod stride, and pixels without taps
 are zero.  Input maps carry the zero padding as a margin, so no loop has edge cases.
+
+3x3 kernels with many channels run z and dx by Winograd's algorithm instead (winograd.pyx), where the plan says so.
 """
 from libc.stdint cimport uint8_t
 from libc.string cimport memset
@@ -22,10 +24,12 @@ from libc.string cimport memset
 from .layer cimport Layer, Pass, Tables
 from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Product, Run, Windows
 from .windows cimport PoolWindows
+from .winograd cimport Winograd
 
 # Pixels per block of lines: enough for a dozen register tiles, few enough that 64 channels stay in 64 KiB.
 cdef enum:
     BLOCK_PIXELS = 256
+    BLOCK_TILES = 24        # Winograd: two full register tiles of rows; planes of 64 channels take 440 KiB
 
 cdef struct Phase:
     # Input pixels whose gradient takes the same taps: a lattice with the strides of the convolution.
@@ -81,6 +85,8 @@ cdef class Convolution(Layer):
         Where the winning taps lie in the storage of activations, and how far samples are apart, in bytes.
     max_samples : int
         Samples per backward call at most; 0 where no backward pass will follow.
+    is_winograd : bool
+        Whether to use Winograd's algorithm; x must then have a margin for whole tiles.
     """
 
     cdef:
@@ -93,6 +99,11 @@ cdef class Convolution(Layer):
         Py_ssize_t[3] before
         Py_ssize_t[3] out
         int activation
+        bint is_winograd
+        Winograd winograd                   # for z
+        Winograd winograd_dx
+        Py_ssize_t winograd_offset
+        Py_ssize_t dx_block                 # lines of dx per block of tiles
         PoolWindows pool                    # over the box of scratch
         PoolWindows unpool                  # over dz
         Py_ssize_t index_origin
@@ -125,7 +136,7 @@ cdef class Convolution(Layer):
         char *packed                        # weights of every tap, transposed
 
     def __init__(self, kernels, x, y, *, window, out, activation, pool=None, index_origin=0, index_sample=0,
-                 max_samples=0, is_output=False, needs_dx=True):
+                 max_samples=0, is_winograd=False, is_output=False, needs_dx=True):
         super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
         cdef int axis
         for axis in range(3):
@@ -140,6 +151,7 @@ cdef class Convolution(Layer):
         self.activation = activation
         self.index_origin = index_origin
         self.index_sample = index_sample
+        self.is_winograd = is_winograd
         self.tables = Tables()
         self._build_forward(pool)
         if max_samples > 0:
@@ -168,7 +180,7 @@ cdef class Convolution(Layer):
             runs[k].b = k * length * self.n_filters
         self.forward_product = Product(runs, self.depth // length, length, 1, self.n_filters)
 
-        self.block = max(1, BLOCK_PIXELS // self.out[2])
+        self.block = self._lines_per_block(self.out[2])
         if pool is None:
             self.block = min(self.block, self.y.size[1])
             lines = self.block
@@ -188,8 +200,18 @@ cdef class Convolution(Layer):
             self._fill_rows(lines, self.out[2] * self.box_pixel, self.box_pixel)
             self.clip_offset = round_up(depths * self.box_slice * self.itemsize)
             self.scratch_size = self.clip_offset + round_up(self.pool.clip_size())
+        if self.is_winograd:
+            self.winograd = Winograd(self._kernels, n_channels=self.x.channels, n_filters=self.n_filters,
+                                     line=self.x.line_stride, width=self.out[2], max_lines=lines)
+            self.winograd_offset = self.scratch_size
+            self.scratch_size += self.winograd.scratch_size
         self.n_blocks = (self.y.size[1] + self.block - 1) // self.block
         self.n_units = self.y.size[0] * self.n_blocks
+
+    def _lines_per_block(self, width):
+        if self.is_winograd:
+            return 4 * max(1, BLOCK_TILES // ((width + 3) // 4))
+        return max(1, BLOCK_PIXELS // width)
 
     def _windows(self, pool, depth_stride, line_stride, pixel_stride):
         return PoolWindows(pool, tuple(self.out), tuple(self.y.size), self.n_filters, depth_stride, line_stride,
@@ -219,6 +241,8 @@ cdef class Convolution(Layer):
                        for _, n, dz_first, taps in axes[axis] for _, shift in taps] if self.needs_dx else []
             self.dz_margin[axis] = max(0, max([before for before, _ in margins], default=0))
             after = max(0, max([after for _, after in margins], default=0))
+            # Winograd's tiles may end up to three pixels behind the last line and pixel of dx.
+            after += 3 if self.is_winograd and axis > 0 else 0
             extent.append(self.dz_margin[axis] + self.out[axis] + after)
         self.dz_line = extent[2] * self.n_filters
         self.dz_depth = extent[1] * self.dz_line
@@ -227,6 +251,11 @@ cdef class Convolution(Layer):
             self.unpool = self._windows(pool, self.dz_depth, self.dz_line, self.n_filters)
         # A product over few pixels spends its time on loading and storing the gradient: gather samples.
         self.group = min(max_samples, max(1, BLOCK_PIXELS // (self.out[0] * self.out[1] * self.out[2])))
+        if self.needs_dx and self.is_winograd:
+            self.dx_block = self._lines_per_block(self.x.size[2])
+            self.winograd_dx = Winograd(self._kernels, n_channels=self.n_filters, n_filters=self.x.channels,
+                                        line=self.dz_line, width=self.x.size[2], max_lines=self.dx_block)
+            self.scratch_size = max(self.scratch_size, self.winograd_offset + self.winograd_dx.scratch_size)
         self.line_offset = self.scratch_size
         self.dz_offset = self.line_offset + round_up(self.y.size[2] * self.n_filters * self.itemsize)
         self.scratch_size = self.dz_offset + self.group * self.dz_sample + round_up(64 * self.itemsize)
@@ -244,14 +273,15 @@ cdef class Convolution(Layer):
         for k in range(self.depth):
             self.gradient_rows[k] = k * self.n_filters
         if self.needs_dx:
-            self._build_phases(axes)
+            self.packed = self.tables.bytes((self.depth * self.n_filters + 64) * self.itemsize)
+            if not self.is_winograd:
+                self._build_phases(axes)
 
     def _build_phases(self, axes):
         cdef:
             Phase *phase
             Run *runs
             Py_ssize_t line, w, k, tap, n_taps, covered = 0
-        self.packed = self.tables.bytes((self.depth * self.n_filters + 64) * self.itemsize)
         self.n_phases = len(axes[0]) * len(axes[1]) * len(axes[2])
         self.phases = <Phase *> self.tables.bytes(self.n_phases * sizeof(Phase))
         phase = self.phases
@@ -288,19 +318,29 @@ cdef class Convolution(Layer):
                     phase += 1
         self.has_gaps = covered < self.x.size[0] * self.x.size[1] * self.x.size[2]
 
-    cdef void prepare(self) noexcept nogil:
+    cdef void prepare(self, bint backward) noexcept nogil:
         cdef Py_ssize_t tap, size = self.x.channels * self.n_filters * self.itemsize
-        if self.n_phases == 0:
+        if self.is_winograd:
+            self.winograd.prepare(self.weights, False)
+        if not backward or self.packed == NULL:
             return
         for tap in range(self.n_taps):
             self.k.transpose(self.weights + tap * size, self.x.channels, self.n_filters, self.packed + tap * size)
+        if self.is_winograd:
+            self.winograd_dx.prepare(self.packed, True)
 
-    cdef void _convolve(self, const char *x, Py_ssize_t d, Py_ssize_t h, Py_ssize_t lines, char *c,
+    cdef void _convolve(self, const Pass *p, const char *x, Py_ssize_t d, Py_ssize_t h, Py_ssize_t lines, char *c,
                         bint relu) noexcept nogil:
         """Lines h to h + lines of depth slice d, before pooling."""
         cdef Py_ssize_t at = ((d * self.stride[0] - self.before[0]) * self.x.depth_stride
                               + (h * self.stride[1] - self.before[1]) * self.x.line_stride
                               - self.before[2] * self.x.channels)
+        if self.is_winograd:
+            self.winograd.run(x + at * self.itemsize, lines, self.bias, c,
+                              self.y.line_stride if self.pool is None else self.out[2] * self.box_pixel,
+                              self.n_filters if self.pool is None else self.box_pixel, relu,
+                              p.scratch + self.scratch_offset + self.winograd_offset)
+            return
         self.k.product(&self.forward_product, lines * self.out[2],
                        self.n_filters if self.pool is None else self.box_pixel, x + at * self.itemsize,
                        self.x_rows, self.weights, START_AT_ZERO if self.bias == NULL else START_AT_BIAS, self.bias, c,
@@ -320,7 +360,7 @@ cdef class Convolution(Layer):
             if self.pool is not None:
                 self._pooled_lines(p, i, x, d, h0, end, line)
             else:
-                self._convolve(x, d, h0, end - h0, line, self.activation == RELU)
+                self._convolve(p, x, d, h0, end - h0, line, self.activation == RELU)
             if self.activation == IDENTITY or (self.activation == RELU and self.pool is None):
                 continue
             for _ in range(h0, end):
@@ -343,7 +383,7 @@ cdef class Convolution(Layer):
         h1 = min(self.out[1], (end - 1) * w.stride[1] - w.before[1]
                  + (w.kernel[1] - 1) * w.dilation[1] + 1)
         for slice_ in range(d0, d1):
-            self._convolve(x, slice_, h0, h1 - h0, scratch + (slice_ - d0) * self.box_slice * self.itemsize, False)
+            self._convolve(p, x, slice_, h0, h1 - h0, scratch + (slice_ - d0) * self.box_slice * self.itemsize, False)
         if p.keep:
             index = (<uint8_t *> p.maps + self.index_origin + (p.place + i) * self.index_sample
                      + (d * self.y.size[1] + first) * values)
@@ -367,7 +407,7 @@ cdef class Convolution(Layer):
             self._weights_gradient(p, first, n, dz)
             if p.dx != NULL:
                 for i in range(n):
-                    self._input_gradient(p.dx + (first + i) * p.dx_sample, dz + i * self.dz_sample)
+                    self._input_gradient(p, p.dx + (first + i) * p.dx_sample, dz + i * self.dz_sample)
             first += self.group
 
     cdef void _before_activation(self, const Pass *p, Py_ssize_t i, char *dz) noexcept nogil:
@@ -426,10 +466,13 @@ cdef class Convolution(Layer):
                                                p.gradients + self.bias_offset)
                 h += self.weight_block
 
-    cdef void _input_gradient(self, char *dx, const char *dz) noexcept nogil:
+    cdef void _input_gradient(self, const Pass *p, char *dx, const char *dz) noexcept nogil:
         cdef:
             Phase *phase
             Py_ssize_t i, d, h, lines, dz_at, dx_at
+        if self.is_winograd:
+            self._input_gradient_by_tiles(p, dx, dz)
+            return
         if self.has_gaps:
             memset(dx, 0, self.x.values * self.itemsize)
         for i in range(self.n_phases):
@@ -448,3 +491,18 @@ cdef class Convolution(Layer):
                                    phase.dz_rows, self.packed, START_AT_ZERO, NULL, dx + dx_at * self.itemsize,
                                    phase.dx_rows, False)
                     h += phase.block
+
+    cdef void _input_gradient_by_tiles(self, const Pass *p, char *dx, const char *dz) noexcept nogil:
+        """The correlation of dz with the kernel turned by half a circle, by Winograd's algorithm."""
+        cdef Py_ssize_t d, h, lines, at
+        for d in range(self.x.size[0]):
+            h = 0
+            while h < self.x.size[1]:
+                lines = min(self.dx_block, self.x.size[1] - h)
+                at = ((d + self.before[0]) * self.dz_depth + (h + self.before[1] - 2) * self.dz_line
+                      + (self.before[2] - 2) * self.n_filters)
+                self.winograd_dx.run(dz + at * self.itemsize, lines, NULL,
+                                     dx + (d * self.x.size[1] + h) * self.x.size[2] * self.x.channels * self.itemsize,
+                                     self.x.size[2] * self.x.channels, self.x.channels, False,
+                                     p.scratch + self.scratch_offset + self.winograd_offset)
+                h += lines

@@ -418,7 +418,7 @@ cdef class Engine:
                 b.n_slots = min(MAX_SLOTS, max(1, b.n // SLOT_SAMPLES))
                 b.update.rate = steps[j]
                 for task in prange(self.n_layers, schedule="dynamic"):
-                    (<Layer> self.layer_pointers[task]).prepare()
+                    (<Layer> self.layer_pointers[task]).prepare(True)
                 for stage in range(self.n_stages - 1):
                     for task in prange(self._forward_tasks(b, stage), schedule="dynamic"):
                         self._forward_task(b, stage, task, thread)
@@ -466,6 +466,8 @@ cdef class Engine:
             int thread, threads = max(1, min(n_threads, self.n_threads))
             size_t address = out.__array_interface__["data"][0]
             char *rows = <char *> address
+        for task in prange(self.n_layers, schedule="dynamic", num_threads=threads, nogil=True):
+            (<Layer> self.layer_pointers[task]).prepare(False)
         self._set_data(b, x)
         b.base.out_sample = self.n_outputs * self.k.itemsize
         done = 0

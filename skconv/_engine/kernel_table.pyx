@@ -13,6 +13,7 @@ from .kernels.random cimport dropout
 from .kernels.real cimport real
 from .table cimport Clip, Kernels, Product, Update, Windows
 from .kernels.training cimport adam, add_buffers, load_line, sgd, softmax, softmax_cross_entropy
+from .kernels.winograd cimport winograd_input, winograd_output, winograd_weights
 
 cdef extern from "tile.h" nogil:
     real fma_chains "skconv_fma_chains"(Py_ssize_t n)
@@ -33,6 +34,23 @@ cdef void _transpose(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, voi
 cdef void _column_sums(const void *x, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
                        void *sums) noexcept nogil:
     column_sums(<const real *> x, n_rows, n_columns, stride, <real *> sums)
+
+
+cdef void _winograd_input(const void *x, Py_ssize_t line, Py_ssize_t n_channels, Py_ssize_t tile_rows,
+                          Py_ssize_t tile_columns, void *v, Py_ssize_t plane) noexcept nogil:
+    winograd_input(<const real *> x, line, n_channels, tile_rows, tile_columns, <real *> v, plane)
+
+
+cdef void _winograd_weights(const void *w, Py_ssize_t n_channels, Py_ssize_t n_filters, bint reverse,
+                            void *u) noexcept nogil:
+    winograd_weights(<const real *> w, n_channels, n_filters, reverse, <real *> u)
+
+
+cdef void _winograd_output(const void *m, Py_ssize_t plane, Py_ssize_t n_filters, const void *bias, void *y,
+                           Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines, Py_ssize_t n_pixels,
+                           bint relu) noexcept nogil:
+    winograd_output(<const real *> m, plane, n_filters, <const real *> bias, <real *> y, line, pixel, n_lines, n_pixels,
+                    relu)
 
 
 cdef void _max_pool_line(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, Py_ssize_t d0, Py_ssize_t h0,
@@ -104,6 +122,9 @@ kernels.lanes = LANES
 kernels.product = _product
 kernels.transpose = _transpose
 kernels.column_sums = _column_sums
+kernels.winograd_input = _winograd_input
+kernels.winograd_weights = _winograd_weights
+kernels.winograd_output = _winograd_output
 kernels.max_pool_line = _max_pool_line
 kernels.max_unpool_line = _max_unpool_line
 kernels.average_pool_line = _average_pool_line

@@ -60,7 +60,7 @@ cdef class Layer:
 
     cdef char *input(self, const Pass *p, Py_ssize_t i) noexcept nogil
     cdef char *output(self, const Pass *p, Py_ssize_t i) noexcept nogil
-    cdef void prepare(self) noexcept nogil
+    cdef void prepare(self, bint backward) noexcept nogil
     cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil
     cdef void forward(self, const Pass *p) noexcept nogil
     cdef void backward(self, const Pass *p) noexcept nogil

@@ -97,8 +97,8 @@ cdef class Layer:
             return p.out + i * p.out_sample
         return p.maps + self.y.origin + (p.place + i) * self.y.sample
 
-    cdef void prepare(self) noexcept nogil:
-        """Do what the backward pass needs once per mini-batch."""
+    cdef void prepare(self, bint backward) noexcept nogil:
+        """Bring the weights into the forms that the forward (and the backward) pass wants."""
         pass
 
     cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil:

@@ -82,6 +82,14 @@ cdef struct Kernels:
     void (*column_sums)(const void *x, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
                         void *sums) noexcept nogil
 
+    void (*winograd_input)(const void *x, Py_ssize_t line, Py_ssize_t n_channels, Py_ssize_t tile_rows,
+                           Py_ssize_t tile_columns, void *v, Py_ssize_t plane) noexcept nogil
+    void (*winograd_weights)(const void *w, Py_ssize_t n_channels, Py_ssize_t n_filters, bint reverse,
+                             void *u) noexcept nogil
+    void (*winograd_output)(const void *m, Py_ssize_t plane, Py_ssize_t n_filters, const void *bias, void *y,
+                            Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines, Py_ssize_t n_pixels,
+                            bint relu) noexcept nogil
+
     void (*max_pool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, Py_ssize_t d0, Py_ssize_t h0,
                           void *y, uint8_t *index, int32_t *wide, Clip *clip) noexcept nogil
     void (*max_unpool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *dy, const uint8_t *index,

@@ -325,6 +325,114 @@ static inline void skconv_copy_pixel(const skconv_real *x, ptrdiff_t n, skconv_r
     SKCONV_COVER_ALL(n, SKCONV_COPY)
 }
 
+/* ---- Winograd F(4x4, 3x3): one tile of vectors --------------------------------------------------------------------
+ *
+ *   Y = A^T [ (G g G^T) . (B^T d B) ] A      (Lavin and Gray, "Fast algorithms for convolutional neural networks",
+ *                                             CVPR 2016, section 4; d 6x6 inputs, g 3x3 weights, Y 4x4 outputs)
+ *
+ * 36 multiplications in place of 144. B^T, G and A^T belong to the points 0, 1, -1, 2, -2 and infinity.
+ */
+static inline void skconv_winograd_bt(const skconv_vec d[6], skconv_vec o[6])
+{
+    const skconv_vec p = d[4] - 4 * d[2], q = d[3] - 4 * d[1], r = d[4] - d[2], s = 2 * (d[3] - d[1]);
+    o[0] = 4 * d[0] - 5 * d[2] + d[4];
+    o[1] = p + q;
+    o[2] = p - q;
+    o[3] = r + s;
+    o[4] = r - s;
+    o[5] = 4 * d[1] - 5 * d[3] + d[5];
+}
+
+static inline void skconv_winograd_g(const skconv_vec g[3], skconv_vec o[6])
+{
+    const skconv_vec p = (g[0] + g[2]) * (skconv_real)(-1.0 / 6), q = g[1] * (skconv_real)(-1.0 / 6);
+    const skconv_vec r = g[0] * (skconv_real)(1.0 / 24) + g[2] * (skconv_real)(1.0 / 6), s = g[1] * (skconv_real)(1.0 / 12);
+    o[0] = g[0] * (skconv_real)0.25;
+    o[1] = p + q;
+    o[2] = p - q;
+    o[3] = r + s;
+    o[4] = r - s;
+    o[5] = g[2];
+}
+
+static inline void skconv_winograd_at(const skconv_vec m[6], skconv_vec o[4])
+{
+    const skconv_vec a = m[1] + m[2], b = m[1] - m[2], c = m[3] + m[4], d = m[3] - m[4];
+    o[0] = m[0] + a + c;
+    o[1] = b + 2 * d;
+    o[2] = a + 4 * c;
+    o[3] = b + 8 * d + m[5];
+}
+
+/* v[i, j] (planes apart) = B^T d B for one vector of channels. */
+static inline void skconv_winograd_input(const skconv_real *x, ptrdiff_t line, ptrdiff_t pixel, skconv_real *v,
+                                         ptrdiff_t plane)
+{
+    skconv_vec t[6][6];
+    SKCONV_UNROLL for (int j = 0; j < 6; j++)
+    {
+        skconv_vec d[6], o[6];
+        SKCONV_UNROLL for (int i = 0; i < 6; i++) d[i] = *(const skconv_vec *)(x + i * line + j * pixel);
+        skconv_winograd_bt(d, o);
+        SKCONV_UNROLL for (int i = 0; i < 6; i++) t[i][j] = o[i];
+    }
+    SKCONV_UNROLL for (int i = 0; i < 6; i++)
+    {
+        skconv_vec o[6];
+        skconv_winograd_bt(t[i], o);
+        SKCONV_UNROLL for (int j = 0; j < 6; j++) *(skconv_vec *)(v + (6 * i + j) * plane) = o[j];
+    }
+}
+
+/* u[i, j] (planes apart) = G g G^T for one vector of filters; taps are `tap` apart, from the last one backwards where
+ * `tap` is negative. */
+static inline void skconv_winograd_weights(const skconv_real *g, ptrdiff_t tap, skconv_real *u, ptrdiff_t plane)
+{
+    skconv_vec t[6][3];
+    SKCONV_UNROLL for (int j = 0; j < 3; j++)
+    {
+        skconv_vec d[3], o[6];
+        SKCONV_UNROLL for (int i = 0; i < 3; i++) d[i] = *(const skconv_vec *)(g + (3 * i + j) * tap);
+        skconv_winograd_g(d, o);
+        SKCONV_UNROLL for (int i = 0; i < 6; i++) t[i][j] = o[i];
+    }
+    SKCONV_UNROLL for (int i = 0; i < 6; i++)
+    {
+        skconv_vec o[6];
+        skconv_winograd_g(t[i], o);
+        SKCONV_UNROLL for (int j = 0; j < 6; j++) *(skconv_vec *)(u + (6 * i + j) * plane) = o[j];
+    }
+}
+
+/* y[i, j] = A^T m A + bias for one vector of filters; only the first n_lines x n_pixels exist. */
+static inline void skconv_winograd_output(const skconv_real *m, ptrdiff_t plane, const skconv_real *bias,
+                                          skconv_real *y, ptrdiff_t line, ptrdiff_t pixel, ptrdiff_t n_lines,
+                                          ptrdiff_t n_pixels, int relu)
+{
+    skconv_vec t[4][6];
+    const skconv_vec start = bias ? *(const skconv_vec *)bias : (skconv_vec){0};
+    SKCONV_UNROLL for (int j = 0; j < 6; j++)
+    {
+        skconv_vec d[6], o[4];
+        SKCONV_UNROLL for (int i = 0; i < 6; i++) d[i] = *(const skconv_vec *)(m + (6 * i + j) * plane);
+        skconv_winograd_at(d, o);
+        SKCONV_UNROLL for (int i = 0; i < 4; i++) t[i][j] = o[i];
+    }
+    SKCONV_UNROLL for (int i = 0; i < 4; i++)
+    {
+        skconv_vec o[4];
+        skconv_winograd_at(t[i], o);
+        SKCONV_UNROLL for (int j = 0; j < 4; j++)
+        {
+            skconv_vec r = o[j] + start;
+            if (relu) /* r < 0 ? 0 : r keeps NaN */
+                r = (skconv_vec)((skconv_ivec)r & ~(r < (skconv_vec){0}));
+            if (i < n_lines && j < n_pixels)
+                *(skconv_vec *)(y + i * line + j * pixel) = r;
+        }
+    }
+}
+
 /* ---- functions of the chosen precision ------------------------------------------------------------------------ */
 
 #include <math.h>

@@ -1,10 +1,12 @@
 """Products of any size from register tiles.
 
-Formula, see tile.h:  C[m, f] (+)= sum_r sum_l A[a_rows[m] + runs[r].a + l*a_step] * B[runs[r].b + l*b_step + f].
+Formula (tile.h):
 
-Loop order: blocks of BLOCK pairs of factors, so that the panel of B that a column block reads stays in the first two cache
-levels while all rows pass over it; then blocks of one, two or four vectors of columns; then row tiles of nearly equal
-height.  The order in which one element is summed never depends on n_rows or on the tile.
+    C[m, f] (+)= sum_r sum_l A[a_rows[m] + runs[r].a + l*a_step] * B[runs[r].b + l*b_step + f].
+
+Loop order: blocks of BLOCK pairs of factors, so that the panel of B that a column block reads stays in the first two
+cache levels while all rows pass over it; then blocks of one, two or four vectors of columns; then row tiles of nearly
+equal height.  The order in which one element is summed never depends on n_rows or on the tile.
 
 Columns that do not fill a vector are computed in full into a tile on the stack, of which the valid part is copied:
 B and the bias must therefore be readable for up to two vectors past the last column (buffers carry that slack).
@@ -16,7 +18,8 @@ from ..table cimport ADD_TO_RESULT, Product, Run
 
 cdef extern from "tile.h" nogil:
     ctypedef void (*Tile "skconv_tile")(const Product *p, const real *A, const Py_ssize_t *a_rows, const real *B,
-                                        int start, const real *bias, real *C, const Py_ssize_t *c_rows, int relu)
+                                        int start, const real *bias, real *C, const Py_ssize_t *c_rows,
+                                        int relu)
     void copy_pixel "skconv_copy_pixel"(const real *x, Py_ssize_t n, real *y)
     const Tile *tiles_1 "skconv_tiles_1"
     const Tile *tiles_2 "skconv_tiles_2"
@@ -28,7 +31,7 @@ cdef extern from "tile.h" nogil:
         LANES "SKCONV_LANES"
         TILE_SIZE "SKCONV_TILE_SIZE"
 
-# Pairs of factors per pass: 2048 rows of a 32-column panel are 256 KiB, half of the smallest second-level cache we know.
+# Pairs of factors per pass: 2048 rows of a 32-column panel are 256 KiB, half of the smallest second-level cache.
 cdef enum:
     BLOCK = 2048
 
@@ -60,6 +63,14 @@ cdef inline void partial_tile(
     tile(p, A, a_rows, B, start, bias, whole, rows, relu)
     for m in range(n_rows):
         copy_pixel(whole + rows[m], n_columns, C + c_rows[m])
+
+
+cdef inline bint is_better_wide(Py_ssize_t n_rows) noexcept nogil:
+    """Whether tiles of four vectors serve so few rows better than tiles of two, which would be low.
+
+    A tile of two vectors and h rows loads (h + 2) / 2h values per multiply-add: below 11 rows, six of four do better.
+    """
+    return tile_rows_4 > 0 and n_rows < 11 * ((n_rows + tile_rows_2 - 1) // tile_rows_2)
 
 
 cdef inline void product(
@@ -97,7 +108,7 @@ cdef inline void product(
         f = 0
         while f < n_columns:
             width = n_columns - f
-            if tile_rows_4 > 0 and n_rows <= tile_rows_4 and width >= 4 * LANES:
+            if width >= 4 * LANES and is_better_wide(n_rows):
                 width, max_rows, tiles = 4 * LANES, tile_rows_4, tiles_4
             elif width > LANES:
                 width, max_rows, tiles = min(width, 2 * LANES), tile_rows_2, tiles_2

@@ -1,0 +1,84 @@
+"""Winograd's transforms over the tiles of a block of lines, see tile.h for the formula.
+
+Planes: the 36 values of a transformed tile lie `plane` elements apart, and in each plane the tiles follow each other,
+so that the products in between are 36 ordinary ones, rows of tiles by channels times channels by filters.
+
+Loop order: tiles, then vectors of channels; the last vector overlaps its neighbour where the channels do not fill it
+(there must be a whole vector of them).
+"""
+from .product cimport LANES
+from .real cimport real
+
+cdef extern from "tile.h" nogil:
+    void tile_input "skconv_winograd_input"(const real *x, Py_ssize_t line, Py_ssize_t pixel, real *v,
+                                            Py_ssize_t plane)
+    void tile_weights "skconv_winograd_weights"(const real *g, Py_ssize_t tap, real *u, Py_ssize_t plane)
+    void tile_output "skconv_winograd_output"(const real *m, Py_ssize_t plane, const real *bias, real *y,
+                                              Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines,
+                                              Py_ssize_t n_pixels, int relu)
+
+
+cdef inline Py_ssize_t next_vector(Py_ssize_t c, Py_ssize_t n) noexcept nogil:
+    """The start of the vector after the one at c; n or more where that was the last."""
+    return n if c + LANES >= n else min(c + LANES, n - LANES)
+
+
+cdef inline void winograd_input(
+    const real *x,                  # pixel under the first tap of the first output
+    Py_ssize_t line,                # elements between lines of x, whose pixels lie n_channels apart
+    Py_ssize_t n_channels,
+    Py_ssize_t tile_rows,
+    Py_ssize_t tile_columns,
+    real *v,                        # (36, tiles, n_channels)   OUT
+    Py_ssize_t plane,
+) noexcept nogil:
+    cdef Py_ssize_t i, j, c
+    for i in range(tile_rows):
+        for j in range(tile_columns):
+            c = 0
+            while c < n_channels:
+                tile_input(x + 4 * i * line + 4 * j * n_channels + c, line, n_channels, v + c, plane)
+                c = next_vector(c, n_channels)
+            v += n_channels
+
+
+cdef inline void winograd_weights(
+    const real *w,                  # (9, n_channels, n_filters)
+    Py_ssize_t n_channels,
+    Py_ssize_t n_filters,
+    bint reverse,                   # the taps from the last one backwards: a kernel turned by half a circle
+    real *u,                        # (36, n_channels, n_filters)   OUT
+) noexcept nogil:
+    cdef Py_ssize_t _, f, tap = n_channels * n_filters
+    if reverse:
+        w += 8 * tap
+    for _ in range(n_channels):
+        f = 0
+        while f < n_filters:
+            tile_weights(w + f, -tap if reverse else tap, u + f, tap)
+            f = next_vector(f, n_filters)
+        w += n_filters
+        u += n_filters
+
+
+cdef inline void winograd_output(
+    const real *m,                  # (36, tiles, n_filters)
+    Py_ssize_t plane,
+    Py_ssize_t n_filters,
+    const real *bias,               # (n_filters,) or NULL
+    real *y,                        # n_lines of n_pixels   OUT
+    Py_ssize_t line,
+    Py_ssize_t pixel,
+    Py_ssize_t n_lines,
+    Py_ssize_t n_pixels,
+    bint relu,
+) noexcept nogil:
+    cdef Py_ssize_t i, j, f
+    for i in range(0, n_lines, 4):
+        for j in range(0, n_pixels, 4):
+            f = 0
+            while f < n_filters:
+                tile_output(m + f, plane, NULL if bias == NULL else bias + f, y + i * line + j * pixel + f, line,
+                            pixel, n_lines - i, n_pixels - j, relu)
+                f = next_vector(f, n_filters)
+            m += n_filters
