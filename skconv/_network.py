@@ -185,8 +185,11 @@ class Network:
             )  # fmt: skip
         return self._trainers[key]
 
-    def train(self, X, targets, order, bounds, *, state, solver, rates, settings, seed=0, epoch=0, training=True):
-        """Run mini-batches ``order[bounds[i]:bounds[i + 1]]``, without the GIL.
+    def train(
+        self, X, targets, order, bounds, *, state, solver, rates, settings, seed=0, epoch=0, training=True,
+        seconds=1e9, n_threads=None,
+    ):  # fmt: skip
+        """Run mini-batches ``order[bounds[i]:bounds[i + 1]]`` without the GIL, for `seconds` at most.
 
         Parameters
         ----------
@@ -202,20 +205,24 @@ class Network:
             (alpha, beta_1 or momentum, beta_2, epsilon, nesterov).
         seed, epoch : int
             Keys of dropout.
+        seconds : float
+            No mini-batch begins later than that.
+        n_threads : int, default=None
+            None: as many as may pay.
 
         Returns
         -------
-        loss, n_correct : sum of the losses, number of right answers
+        n_done, loss, n_correct : number of mini-batches run, sum of the losses, number of right answers
         """
         largest = int(np.max(np.diff(bounds)))
-        plan = self._trainer(largest, self.n_training_threads(largest))
-        plan.engine.train(
-            X, order, bounds, targets, n_threads=self.n_training_threads(largest), solver=SOLVERS[solver],
-            settings=settings, rates=rates, weights=_address(self._storage),
-            state_1=_address(state.first), state_2=_address(state.second),
-            seed=seed, epoch=epoch, training=training,
+        most = self.n_training_threads(largest)
+        plan = self._trainer(largest, most)
+        n_done = plan.engine.train(
+            X, order, bounds, targets, n_threads=most if n_threads is None else n_threads, solver=SOLVERS[solver],
+            settings=settings, rates=rates, weights=_address(self._storage), state_1=_address(state.first),
+            state_2=_address(state.second), seed=seed, epoch=epoch, training=training, seconds=seconds,
         )  # fmt: skip
-        return plan.engine.loss_sum, plan.engine.n_correct
+        return n_done, plan.engine.loss_sum, plan.engine.n_correct
 
     def backward(self, X, dy):
         """Pull gradients back: from those by the outputs to those by the input and by the weights (dropout off).
@@ -256,7 +263,7 @@ class Network:
         """Mean loss over all samples as one mini-batch, and its gradient as a flat vector (dropout off)."""
         n = len(X)
         state = self.solver_state()
-        loss, _ = self.train(
+        _, loss, _ = self.train(
             X, targets, np.arange(n), np.array([0, n]), state=state, solver="gradient", rates=np.zeros(1),
             settings=(alpha, 0.0, 0.0, 0.0, False), training=False,
         )  # fmt: skip

@@ -14,6 +14,7 @@ SCHEDULES = ("one_cycle", "cosine", "constant", "invscaling", "adaptive")
 WARM_UP, START_SHARE, END_SHARE = 0.3, 1 / 25, 1e-4
 # Seconds without the GIL, between which Python may handle signals, show progress and run callbacks.
 STRETCH_SECONDS = 0.05
+TRIAL_SECONDS = 0.005
 
 
 def learning_rates(schedule, peak, steps, n_steps, power_t=0.5):
@@ -127,6 +128,52 @@ class Stopping:
         self.n_without = 0
 
 
+class ThreadChooser:
+    """How many threads are fastest now: measured, because results do not depend on it.
+
+    Threads that wait for one another at every barrier of a mini-batch are slow where the work is small, and very slow
+    where another process holds one of their cores (8x8 images on four threads beside one busy process: 15 times as
+    slow as on three). Every count is tried once; from then on the fastest runs, and every two seconds a neighbour is
+    tried again.
+
+    Parameters
+    ----------
+    most : int
+        Threads that may be used.
+    """
+
+    PATIENCE = 2.0  # seconds between trials
+
+    def __init__(self, most):
+        self.counts = sorted({most, *(2**i for i in range(most.bit_length()) if 2**i <= most), max(1, most - 1)})
+        self.seconds = dict.fromkeys(self.counts)  # per mini-batch, where known
+        self._next_trial = 0.0
+        self._side = 1
+
+    @property
+    def best(self):
+        """The fastest count so far."""
+        known = [count for count in self.counts if self.seconds[count] is not None]
+        return min(known, key=self.seconds.get) if known else self.counts[-1]
+
+    def choose(self, now):
+        """Threads for the stretch that begins now."""
+        untried = [count for count in reversed(self.counts) if self.seconds[count] is None]
+        if untried:
+            return untried[0]
+        if now < self._next_trial or len(self.counts) == 1:
+            return self.best
+        self._next_trial = now + self.PATIENCE
+        self._side = -self._side
+        neighbour = self.counts.index(self.best) + self._side
+        return self.counts[min(max(neighbour, 0), len(self.counts) - 1)]
+
+    def learn(self, count, seconds):
+        """Note what a mini-batch took on `count` threads: the last stretch counts most, the machine may change."""
+        before = self.seconds[count]
+        self.seconds[count] = seconds if before is None else 0.3 * before + 0.7 * seconds
+
+
 def shuffled(samples, seed, epoch):
     """A permutation of `samples` that depends on seed and epoch only."""
     generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
@@ -163,21 +210,24 @@ def epochs(network, X, targets, samples, settings, state, *, batch_size, max_ite
     n = len(samples)
     bounds = np.append(np.arange(0, n, batch_size, dtype=np.intp), n)
     n_batches = len(bounds) - 1
-    stretch = 1
+    threads = ThreadChooser(network.n_training_threads(min(batch_size, n)))
     for epoch in range(max_iter):
         start = time.perf_counter()
         order = np.ascontiguousarray(shuffled(samples, seed, first_epoch + epoch) if shuffle else samples, np.intp)
         loss, n_correct, batch = 0.0, 0, 0
         while batch < n_batches:
-            last = min(batch + stretch, n_batches)
             began = time.perf_counter()
-            stretch_loss, stretch_correct = network.train(
-                X, targets, order, bounds[batch : last + 1], state=state, solver=settings.solver,
-                rates=settings.rates(state.t, epoch * n_batches + batch, last - batch, max_iter * n_batches),
-                settings=settings.for_engine(), seed=seed, epoch=first_epoch + epoch,
+            n_threads = threads.choose(began)
+            is_trial = n_threads != threads.best
+            n_done, stretch_loss, stretch_correct = network.train(
+                X, targets, order, bounds[batch:], state=state, solver=settings.solver,
+                rates=settings.rates(state.t, epoch * n_batches + batch, n_batches - batch, max_iter * n_batches),
+                settings=settings.for_engine(), seed=seed, epoch=first_epoch + epoch, n_threads=n_threads,
+                seconds=TRIAL_SECONDS if is_trial else STRETCH_SECONDS,
             )  # fmt: skip
-            elapsed = time.perf_counter() - began
-            state.t += last - batch
+            threads.learn(n_threads, (time.perf_counter() - began) / n_done)
+            state.t += n_done
+            batch += n_done
             loss += stretch_loss
             n_correct += stretch_correct
             if not math.isfinite(loss):
@@ -185,9 +235,6 @@ def epochs(network, X, targets, samples, settings, state, *, batch_size, max_ite
                     f"Training diverged in epoch {epoch + 1}: the loss is {loss}. Solver produced non-finite parameter "
                     f"weights; lower learning_rate_init (now {settings.peak:g}), or scale the input data"
                 )
-            batch_seconds = elapsed / (last - batch)
-            stretch = max(1, min(2 * stretch, int(STRETCH_SECONDS / max(batch_seconds, 1e-9))))
-            batch = last
             if report is not None:
                 report(epoch, batch / n_batches)
         yield Epoch(epoch, loss / n, n_correct / n, time.perf_counter() - start)

@@ -28,6 +28,18 @@ from .dense cimport DenseLayer
 from .layer cimport Layer, Pass, kernels_of
 from .table cimport FROM_FLOAT32, FROM_FLOAT64, FROM_UINT8, Kernels, Update
 
+cdef extern from *:
+    """
+    #include <time.h>
+    static double skconv_seconds(void)
+    {
+        struct timespec now;
+        timespec_get(&now, TIME_UTC);
+        return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    }
+    """
+    double skconv_seconds() noexcept nogil
+
 cdef enum:
     MAX_SLOTS = 16          # of a mini-batch: as many threads can share it
     SLOT_SAMPLES = 8        # of a slot at least: its gradient buffer must be zeroed and added
@@ -40,6 +52,7 @@ cdef struct Batch:
     char *dx                # and room for its gradient by the input, or NULL
     Py_ssize_t n
     Py_ssize_t n_slots
+    Py_ssize_t n_done       # mini-batches of the call
     Update update           # settings of the solver, with the mini-batch's rate
 
 cdef struct Stage:
@@ -116,6 +129,8 @@ cdef class Engine:
         Py_ssize_t[MAX_SLOTS] slot_correct
         readonly double loss_sum
         readonly Py_ssize_t n_correct
+        double deadline             # on the clock of skconv_seconds
+        bint is_late
         list _owned
 
     def __init__(self, kernels, layers, stages, *, chunk, capacity, n_places, n_threads, maps_size, scratch_size,
@@ -347,6 +362,7 @@ cdef class Engine:
             for slot in range(b.n_slots):
                 self.loss_sum += self.slot_loss[slot]
                 self.n_correct += self.slot_correct[slot]
+            self.is_late = skconv_seconds() >= self.deadline
 
     # ---- calls -------------------------------------------------------------------------------------------------
 
@@ -362,8 +378,11 @@ cdef class Engine:
 
     def train(self, x, const Py_ssize_t[::1] order, const Py_ssize_t[::1] bounds, const int32_t[::1] targets, *,
               int n_threads, int solver, settings, const double[::1] rates, size_t weights, size_t state_1,
-              size_t state_2, uint64_t seed=0, uint64_t epoch=0, bint training=True, size_t dy=0, size_t dx=0):
-        """Run consecutive mini-batches, the i-th on samples order[bounds[i]:bounds[i + 1]].
+              size_t state_2, uint64_t seed=0, uint64_t epoch=0, bint training=True, double seconds=1e9,
+              size_t dy=0, size_t dx=0):
+        """Run consecutive mini-batches, the i-th on samples order[bounds[i]:bounds[i + 1]], for `seconds` at most.
+
+        Returns the number of mini-batches run, at least one.
 
         Parameters
         ----------
@@ -379,6 +398,8 @@ cdef class Engine:
             Addresses of the flat vectors.
         seed, epoch : int
             Keys of dropout, which acts where `training`.
+        seconds : float
+            No mini-batch begins later.
         dy, dx : int
             Addresses: gradients by the outputs, in place of the loss, and room for those by the input; or 0.
         """
@@ -409,6 +430,8 @@ cdef class Engine:
             b.update.decay, b.update.beta_1, b.update.beta_2, b.update.epsilon, b.update.nesterov = settings
         self.loss_sum = 0
         self.n_correct = 0
+        self.is_late = False
+        self.deadline = skconv_seconds() + seconds
         with nogil, parallel(num_threads=threads):
             thread = threadid()
             b = batches + thread
@@ -429,6 +452,11 @@ cdef class Engine:
                         self._backward_task(b, stage, task, thread)
                 for task in prange(self.n_blocks, schedule="dynamic"):
                     self._update_block(b, task, solver, w, s1, s2)
+                # Written by whoever had block 0, read by all behind the barrier, and not written again before the next.
+                b.n_done = j + 1
+                if self.is_late:
+                    break
+        return batches.n_done
 
     cdef void _predict_chunk(self, const Batch *b, Py_ssize_t task, int thread) noexcept nogil:
         cdef Pass p
