@@ -67,6 +67,20 @@ def check_real(value, name, minimum=None, maximum=None, inclusive="both"):
     return number
 
 
+def check_bool(value, name):
+    """Return a bool or NumPy bool as bool; raise a TypeError for all else, 0 and 1 too.
+
+    >>> check_bool("no", "shuffle")
+    Traceback (most recent call last):
+    ...
+    TypeError: shuffle must be a bool, got 'no' (str)
+    """
+    is_numpy_bool = getattr(getattr(value, "dtype", None), "kind", "") == "b" and getattr(value, "ndim", None) == 0
+    if not (isinstance(value, bool) or is_numpy_bool):
+        raise TypeError(f"{name} must be a bool, got {_show(value)} ({type(value).__name__})")
+    return bool(value)
+
+
 def check_choice(value, name, choices):
     """Return that one of `choices` (strings, None, bools) which equals `value`, or raise a ValueError that lists them.
 
@@ -202,13 +216,12 @@ def resolve_window(input_size, *, kernel_size, stride=1, padding=0, dilation=1, 
     kernel_size = per_axis(kernel_size, f"{where}kernel_size", ndim, 1, MAX_ELEMENTS)
     stride = per_axis(stride, f"{where}stride", ndim, 1, MAX_ELEMENTS)
     dilation = per_axis(dilation, f"{where}dilation", ndim, 1, MAX_ELEMENTS)
-    if not (isinstance(ceil_mode, bool) or getattr(getattr(ceil_mode, "dtype", None), "kind", "") == "b"):
-        raise TypeError(f"{where}ceil_mode must be a bool, got {_show(ceil_mode)} ({type(ceil_mode).__name__})")
+    ceil_mode = check_bool(ceil_mode, f"{where}ceil_mode")
 
     extent = Window(kernel_size, stride, dilation, (), ()).extent
     pads = _resolve_padding(padding, f"{where}padding", input_size, extent, stride)
     before, after = zip(*pads, strict=True)
-    window = Window(kernel_size, stride, dilation, before, after, bool(ceil_mode))
+    window = Window(kernel_size, stride, dilation, before, after, ceil_mode)
 
     try:
         window.output_size(input_size)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from skconv._geometry import check_int
 
-# Flat rows of up to this many features that are no perfect square are taken for signals; longer ones are more likely
+# Flat rows of up to this many features that are no perfect square (cube) are taken for signals; longer ones are more likely
 # images whose shape nobody told (3072 features of CIFAR).
 MAX_SIGNAL_FEATURES = 64
 
@@ -35,8 +35,8 @@ def resolve_image_shape(X_shape, image_shape, spatial_ndim):
         (n_samples, *spatial, n_channels), (n_samples, *spatial) or flat (n_samples, n_features).
     image_shape : None, int or tuple of int
         What the user said: spatial sizes, with or without the number of channels (then 1); an int for signals. With
-        None, flat rows are understood as a square gray image where `n_features` is a perfect square, as a signal where
-        it is at most 64 or `spatial_ndim` is 1, and not at all otherwise.
+        None, flat rows are understood as a square gray image (a cubic gray volume) where `n_features` is a perfect
+        square (cube), as a signal where it is at most 64 or `spatial_ndim` is 1, and not at all otherwise.
     spatial_ndim : {1, 2, 3}
         1 for signals, 2 for images, 3 for volumes.
 
@@ -59,6 +59,7 @@ def resolve_image_shape(X_shape, image_shape, spatial_ndim):
     >>> resolve_image_shape((10, 3072), (32, 32, 3), 2)
     (32, 32, 3)
     """
+    spatial_ndim = check_int(spatial_ndim, "spatial_ndim", minimum=1, maximum=3)
     said = _check_image_shape(image_shape, spatial_ndim)
     sizes = tuple(X_shape[1:])
     if len(sizes) == 1:
@@ -150,6 +151,7 @@ def check_images(
 def read_images(estimator, X, *, reset, image_shape, spatial_ndim, dtypes, ensure_finite):
     """Check and convert as `check_images` does, without a trace in `estimator`."""
     name = type(estimator).__name__
+    check_int(spatial_ndim, "spatial_ndim", minimum=1, maximum=3)
     array = _as_numeric_array(X, estimator)
     _check_not_empty(array, name)
     fitted_shape = None if reset else getattr(estimator, "image_shape_", None)
@@ -197,16 +199,16 @@ def _guess_image_shape(n_features, spatial_ndim):
     """Understand flat rows of which nothing is known but their length."""
     if spatial_ndim == 1:
         return (n_features, 1)
+    side = math.isqrt(n_features) if spatial_ndim == 2 else round(n_features ** (1 / 3))
+    if side**spatial_ndim == n_features:
+        return (*(side,) * spatial_ndim, 1)
+    if n_features <= MAX_SIGNAL_FEATURES:
+        return (*(1,) * (spatial_ndim - 1), n_features, 1)
     if spatial_ndim == 3:
         raise ValueError(
-            f"X has {n_features} features per sample; say what they are: "
+            f"X has {n_features} features per sample, which is no cubic volume; say what they are: "
             "image_shape=(depth, height, width) or (depth, height, width, n_channels)"
         )
-    side = math.isqrt(n_features)
-    if side * side == n_features:
-        return (side, side, 1)
-    if n_features <= MAX_SIGNAL_FEATURES:
-        return (1, n_features, 1)
     side = math.isqrt(n_features // 3)
     example = f"({side}, {side}, 3)" if 3 * side * side == n_features else "(height, width[, n_channels])"
     raise ValueError(

@@ -1,6 +1,7 @@
 """What all layers share: they bind to an image shape, and standing alone they are transformers."""
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -50,7 +51,7 @@ class Layer(TransformerMixin, BaseEstimator):
         """
         images = self._read(X, reset=True)
         network = Network(self.bind(images.shape[1:]), dtype=self._dtype(images))
-        network.initialize(check_random_state(getattr(self, "random_state", None)))
+        network.initialize(self._generator())
         remember_images(self, X, images)
         self.output_shape_ = network.out_shape
         self._n_features_out = int(np.prod(network.out_shape))
@@ -73,8 +74,11 @@ class Layer(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         images = self._read(X, reset=False)
+        is_flat = not is_image_shaped(X)
+        if not is_flat and len(self.output_shape_) > 1:
+            self._check_container()
         result = self._network(self._dtype(images)).predict(images)
-        return result if is_image_shaped(X) else result.reshape(len(result), -1)
+        return result.reshape(len(result), -1) if is_flat else result
 
     def get_feature_names_out(self, input_features=None):
         """Names of the flattened outputs: class name and number.
@@ -98,6 +102,21 @@ class Layer(TransformerMixin, BaseEstimator):
             ensure_finite=True,
         )
 
+    def _generator(self):
+        try:
+            return check_random_state(getattr(self, "random_state", None))
+        except ValueError as error:
+            raise ValueError(f"random_state={self.random_state!r}: {error}") from None
+
+    def _check_container(self):
+        """Refuse to make a frame of images: its rows are flat."""
+        container = getattr(self, "_sklearn_output_config", {}).get("transform", get_config()["transform_output"])
+        if container != "default":
+            raise ValueError(
+                f"set_output(transform={container!r}) asks for a frame, which cannot hold images of shape "
+                f"{self.output_shape_}; pass X flat, or flatten it first with Flatten()"
+            )
+
     @staticmethod
     def _dtype(images):
         return "float64" if images.dtype == np.float64 else "float32"
@@ -105,17 +124,31 @@ class Layer(TransformerMixin, BaseEstimator):
     def _remember(self, network):
         """Keep what was drawn, as plain arrays."""
 
-    def _restore(self, network):
-        """Put what was kept into a network."""
+    def _remembered(self):
+        """What was kept, by attribute: weights with outputs last, then intercepts; nothing without weights."""
+        return {}
 
     def _network(self, dtype):
-        """The network for one precision; rebuilt from the fitted arrays after unpickling."""
+        """The network for one precision; rebuilt from the fitted arrays after unpickling, or where they changed."""
         networks = self.__dict__.setdefault("_networks", {})
-        if dtype not in networks:
-            network = Network(self.bind(self.image_shape_), dtype=dtype)
-            self._restore(network)
-            networks[dtype] = network
-        return networks[dtype]
+        network, kept = networks.get(dtype), self._remembered()
+        if network is not None and all(
+            array is None or np.array_equal(array, np.asarray(value, dtype=dtype))
+            for array, value in zip([*network.coefs, *network.intercepts], kept.values(), strict=True)
+        ):
+            return network
+        network = Network(self.bind(self.image_shape_), dtype=dtype)
+        for array, (name, value) in zip([*network.coefs, *network.intercepts], kept.items(), strict=True):
+            if array is None:
+                continue
+            if np.shape(value) != array.shape:
+                raise ValueError(
+                    f"{name} was changed to an array that does not fit the layer: with outputs last, it must have "
+                    f"shape {array.shape}, got {np.shape(value)}"
+                )
+            array[...] = value
+        networks[dtype] = network
+        return network
 
     def __getstate__(self):
         state = dict(super().__getstate__())

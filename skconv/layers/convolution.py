@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from .._geometry import check_choice, check_int, per_axis, resolve_window
+from .._geometry import check_bool, check_choice, check_int, per_axis, resolve_window
 from .._operations import ACTIVATIONS, Convolution
 from .base import Layer, as_text, spatial_shape
+from .pooling import AvgPool, MaxPool
 
 
 class _ConvTransformer(Layer):
@@ -61,6 +62,9 @@ class _ConvTransformer(Layer):
             )
         n_filters = check_int(self.n_filters, f"{where}n_filters", minimum=1, maximum=2**20)
         check_choice(self.activation, f"{where}activation", ACTIVATIONS)
+        fit_intercept = check_bool(self.fit_intercept, f"{where}fit_intercept")
+        if self.pool is not None and not isinstance(self.pool, MaxPool | AvgPool):
+            raise TypeError(f"{where}pool must be a MaxPool, an AvgPool or None, got {self.pool!r}")
         coef = self._given_filters(n_channels, where)
         kernel_size = self.kernel_size
         if coef is not None:
@@ -69,9 +73,7 @@ class _ConvTransformer(Layer):
             size, kernel_size=kernel_size, stride=self.stride, padding=self.padding, dilation=self.dilation, name=name
         )
         out_shape = (*window.output_size(size), n_filters)
-        operations = [
-            Convolution(name, in_shape, out_shape, self.activation, bool(self.fit_intercept), coef, window=window)
-        ]
+        operations = [Convolution(name, in_shape, out_shape, self.activation, fit_intercept, coef, window=window)]
         if self.pool is not None:
             operations += self.pool.bind(out_shape, name)
         return operations
@@ -81,7 +83,10 @@ class _ConvTransformer(Layer):
         if isinstance(self.filters, str):
             check_choice(self.filters, f"{where}filters", ("random",))
             return None
-        filters = np.asarray(self.filters)
+        try:
+            filters = np.asarray(self.filters)
+        except ValueError:
+            raise ValueError(f"{where}filters is ragged: all filters must have the same shape") from None
         n_axes = self.spatial_ndim + 2
         if filters.ndim != n_axes or filters.dtype.kind not in "fiub" or filters.shape[-1] != n_channels:
             raise ValueError(
@@ -102,10 +107,8 @@ class _ConvTransformer(Layer):
         self.filters_ = np.ascontiguousarray(np.moveaxis(network.coefs[0], -1, 0))
         self.intercept_ = np.zeros(len(self.filters_), dtype=network.dtype)
 
-    def _restore(self, network):
-        network.coefs[0][...] = np.moveaxis(self.filters_, 0, -1)
-        if network.intercepts[0] is not None:
-            network.intercepts[0][...] = self.intercept_
+    def _remembered(self):
+        return {"filters_": np.moveaxis(np.asarray(self.filters_), 0, -1), "intercept_": self.intercept_}
 
 
 _DOC = """Convolve {what} with a bank of filters, apply an activation and, if wanted, pool.

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .._geometry import check_choice, check_int, check_real
+from .._geometry import check_bool, check_choice, check_int, check_real
 from .._operations import ACTIVATIONS, DenseProduct, Drop, Reshape
 from .base import Layer, as_text
 
@@ -74,16 +74,15 @@ class Dense(Layer):
         where = as_text(name)
         n_units = check_int(self.n_units, f"{where}n_units", minimum=1, maximum=2**20)
         check_choice(self.activation, f"{where}activation", ACTIVATIONS)
-        return [DenseProduct(name, in_shape, (n_units,), self.activation, bool(self.fit_intercept))]
+        fit_intercept = check_bool(self.fit_intercept, f"{where}fit_intercept")
+        return [DenseProduct(name, in_shape, (n_units,), self.activation, fit_intercept)]
 
     def _remember(self, network):
         self.coef_ = network.coefs[0].copy()
         self.intercept_ = np.zeros(self.coef_.shape[1], dtype=network.dtype)
 
-    def _restore(self, network):
-        network.coefs[0][...] = self.coef_
-        if network.intercepts[0] is not None:
-            network.intercepts[0][...] = self.intercept_
+    def _remembered(self):
+        return {"coef_": self.coef_, "intercept_": self.intercept_}
 
 
 class Dropout(Layer):

@@ -1,8 +1,8 @@
 """Pooling over space: a summary of the nearby outputs in place of every output."""
 
-from .._geometry import check_choice, resolve_pool
+from .._geometry import check_bool, per_axis, resolve_pool
 from .._operations import Pool
-from .base import Layer, spatial_shape
+from .base import Layer, as_text, spatial_shape
 
 
 class _SpatialPool(Layer):
@@ -24,19 +24,21 @@ class _SpatialPool(Layer):
         -------
         list of Operation
         """
+        where = as_text(name)
         in_shape = spatial_shape(in_shape, name, type(self).__name__)
-        check_choice(self.spatial_ndim, "spatial_ndim", (1, 2, 3))
         size = in_shape[:-1]
+        kernel_size = per_axis(self.kernel_size, f"{where}kernel_size", len(size), 1)
+        stride = kernel_size if self.stride is None else self.stride
+        if isinstance(self.padding, str | int) and self.padding in (0, "valid"):
+            # There is nothing to summarise along an axis of one pixel, as signals have one.
+            kernel_size = tuple(1 if n == 1 else k for n, k in zip(size, kernel_size, strict=True))
         window = resolve_pool(
-            size, kernel_size=self.kernel_size, stride=self.stride, padding=self.padding, dilation=self.dilation,
+            size, kernel_size=kernel_size, stride=stride, padding=self.padding, dilation=self.dilation,
             ceil_mode=self.ceil_mode, name=name,
         )  # fmt: skip
-        return [
-            Pool(
-                name, in_shape, (*window.output_size(size), in_shape[-1]), self.kind, window,
-                bool(getattr(self, "count_include_pad", False)),
-            )
-        ]  # fmt: skip
+        count_include_pad = check_bool(getattr(self, "count_include_pad", False), f"{where}count_include_pad")
+        out_shape = (*window.output_size(size), in_shape[-1])
+        return [Pool(name, in_shape, out_shape, self.kind, window, count_include_pad)]
 
 
 class MaxPool(_SpatialPool):
@@ -47,6 +49,7 @@ class MaxPool(_SpatialPool):
     Parameters
     ----------
     kernel_size : int or tuple of ints, default=2
+        Without padding, an axis of one pixel stays as it is, whatever the window.
     stride : int, tuple of ints or None, default=None
         None means kernel_size.
     padding : {"valid", "same", "same_lower"}, int, tuple of ints or of pairs, default=0
@@ -95,6 +98,7 @@ class AvgPool(_SpatialPool):
     Parameters
     ----------
     kernel_size : int or tuple of ints, default=2
+        Without padding, an axis of one pixel stays as it is, whatever the window.
     stride : int, tuple of ints or None, default=None
         None means kernel_size.
     padding : {"valid", "same", "same_lower"}, int, tuple of ints or of pairs, default=0
