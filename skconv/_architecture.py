@@ -103,8 +103,8 @@ def _is_auto(value, name):
     return False
 
 
-def named_layers(layers):
-    """Check ``layers=[(name, layer), ...]`` and return clones."""
+def named_layers(layers, taken=()):
+    """Check ``layers=[(name, layer), ...]`` and return clones; `taken` are names that mean something else."""
     if not isinstance(layers, list | tuple) or not all(
         isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str) for item in layers
     ):
@@ -121,6 +121,8 @@ def named_layers(layers):
             raise ValueError(f"names of layers must be unique, got {name!r} {names.count(name)} times")
         if not name or "__" in name or name == "output":
             raise ValueError(f"the name of a layer must not be empty, 'output', or contain '__', got {name!r}")
+        if name in taken:
+            raise ValueError(f"the name of a layer must not be that of a parameter of the network, got {name!r}")
     return [(name, clone(layer)) for name, layer in layers]
 
 
@@ -134,9 +136,9 @@ def bind(layers, image_shape):
 
 
 def describe(layers):
-    """Named layers as plain data: (name, class name, parameters)."""
+    """Named layers as plain data: (name, class name, parameters). First weights are left out: they are in `coefs_`."""
     return tuple(
-        (name, type(layer).__name__, {key: _plain(value) for key, value in layer.get_params(deep=False).items()})
+        (name, type(layer).__name__, {key: _plain(key, value) for key, value in layer.get_params(deep=False).items()})
         for name, layer in layers
     )
 
@@ -149,10 +151,12 @@ def rebuild(description):
     ]
 
 
-def _plain(value):
+def _plain(key, value):
     if isinstance(value, Layer):
         return {"layer": describe([("", value)])[0]}
-    return None if hasattr(value, "random_sample") else value  # a generator's draws are in the weights
+    if key == "filters" and not isinstance(value, str):
+        return "random"
+    return None if key == "random_state" else value
 
 
 def _not_plain(value):

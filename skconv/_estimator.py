@@ -1,6 +1,5 @@
 """What classifier and regressor share: parameters, building, the training loop, the fitted network."""
 
-import time
 import warnings
 
 import numpy as np
@@ -9,8 +8,9 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from . import _architecture
-from ._geometry import check_choice, check_int, check_real
+from ._geometry import check_bool, check_choice, check_int, check_real
 from ._images import read_images
+from ._interrupts import AGAIN, deferred_interrupts, take_interrupt
 from ._network import Network
 from .solvers import SCHEDULES, SOLVERS, Settings, Stopping, epochs
 
@@ -29,9 +29,8 @@ _FLAT = {
 # "auto": mini-batches of 32 while an epoch would have few steps, and epochs until the schedule has had its steps.
 _SMALL_BATCH, _LARGE_BATCH, _SMALL_DATA = 32, 128, 10_000
 _EPOCHS, _MOST_EPOCHS, _STEPS = 10, 100, 2_000
-# A second Ctrl-C within this many seconds of one that ended a fit is for the caller.
-_SECOND_INTERRUPT = 10.0
-_last_interrupt = [-float("inf")]
+# Parameters that are bools.
+_SWITCHES = ("standardize", "shuffle", "warm_start", "nesterovs_momentum", "early_stopping")
 
 
 class BaseCNN(_BaseComposition):
@@ -70,7 +69,14 @@ class BaseCNN(_BaseComposition):
         return self._set_params("layers", **params)
 
     def _settings(self):
-        """Check the solver's parameters."""
+        """Check the parameters that are independent of the data; return those of the solver."""
+        for name in _SWITCHES:
+            check_bool(getattr(self, name), name)
+        if not isinstance(self.verbose, bool):
+            check_int(self.verbose, "verbose", minimum=0)
+        check_real(self.tol, "tol", 0, None)
+        check_int(self.n_iter_no_change, "n_iter_no_change", minimum=1)
+        check_real(self.validation_fraction, "validation_fraction", 0, 1, inclusive="neither")
         check_choice(self.solver, "solver", SOLVERS)
         return Settings(
             solver=self.solver,
@@ -92,7 +98,7 @@ class BaseCNN(_BaseComposition):
         batch_size = check_int(self.batch_size, "batch_size", minimum=1)
         if batch_size > n_samples:
             warnings.warn(
-                f"batch_size={batch_size} is larger than the {n_samples} training samples; it is clipped", stacklevel=4
+                f"batch_size={batch_size} is larger than the {n_samples} training samples; it is clipped", stacklevel=3
             )
         return min(batch_size, n_samples)
 
@@ -102,11 +108,11 @@ class BaseCNN(_BaseComposition):
             return _architecture.n_steps_to_epochs(n_samples, batch_size, _STEPS, _EPOCHS, _MOST_EPOCHS)
         return check_int(self.max_iter, "max_iter", minimum=1)
 
-    def _check_the_rest(self):
-        check_choice(self.spatial_ndim, "spatial_ndim", (1, 2, 3))
-        check_real(self.tol, "tol", 0, None)
-        check_int(self.n_iter_no_change, "n_iter_no_change", minimum=1)
-        check_real(self.validation_fraction, "validation_fraction", 0, 1, inclusive="neither")
+    def _generator(self):
+        try:
+            return check_random_state(self.random_state)
+        except ValueError as error:
+            raise ValueError(f"random_state={self.random_state!r}: {error}") from None
 
     # ---- building ----------------------------------------------------------------------------------------------
 
@@ -124,7 +130,7 @@ class BaseCNN(_BaseComposition):
                     f"{changed[0]}={getattr(self, changed[0])!r} has no effect where layers is given; set it in a "
                     f"layer, or leave {', '.join(changed)} at the default"
                 )
-            layers = _architecture.named_layers(self.layers)
+            layers = _architecture.named_layers(self.layers, taken=self._get_param_names())
         return [*layers, ("output", _architecture.LAYERS["Dense"](n_outputs, activation="identity"))], sizes
 
     def _new_network(self, images, n_outputs, rng):
@@ -142,27 +148,34 @@ class BaseCNN(_BaseComposition):
     def _fitted_network(self):
         """The network of the fitted arrays; rebuilt after unpickling or where they were replaced."""
         network = self.__dict__.get("_network")
-        if network is None or any(a is not b for a, b in zip(self.coefs_, network.coefs, strict=True)):
+        if network is None or not self._agrees(network):
             operations = _architecture.bind(_architecture.rebuild(self.architecture_), self.image_shape_)
+            n_channels = self.image_shape_[-1]
+            for name in ("input_mean_", "input_scale_"):
+                value = getattr(self, name)
+                if value is not None and np.shape(value) != (n_channels,):
+                    raise ValueError(f"{name} must have shape {(n_channels,)}, got {np.shape(value)}")
             network = Network(operations, mean=self.input_mean_, scale=self.input_scale_)
-            for name, arrays, given in (
-                ("coefs_", network.coefs, self.coefs_),
-                ("intercepts_", network.intercepts, self.intercepts_),
-            ):
-                for i, (array, value) in enumerate(zip(arrays, given, strict=True)):
-                    if array is None:
-                        continue
-                    if np.shape(value) != array.shape:
-                        raise ValueError(f"{name}[{i}] must have shape {array.shape}, got {np.shape(value)}")
-                    array[...] = value
+            _copy_weights(network.coefs, self.coefs_, "coefs_")
+            _copy_weights(network.intercepts, self.intercepts_, "intercepts_")
             self._attach(network)
         return network
+
+    def _agrees(self, network):
+        """Whether the fitted attributes are still those of the network."""
+        mine = (*self.coefs_, None, *self.intercepts_, self.input_mean_, self.input_scale_)
+        its = (*network.coefs, None, *network.intercepts, network.mean, network.scale)
+        return (
+            self.image_shape_ == network.operations[0].in_shape
+            and len(mine) == len(its)
+            and all(a is b for a, b in zip(mine, its, strict=True))
+        )
 
     def _attach(self, network):
         """Make the network's arrays the fitted ones."""
         self._network = network
-        self.coefs_ = network.coefs
-        self.intercepts_ = network.intercepts
+        self.coefs_ = list(network.coefs)
+        self.intercepts_ = list(network.intercepts)
 
     def __getstate__(self):
         state = dict(super().__getstate__())
@@ -204,51 +217,62 @@ class BaseCNN(_BaseComposition):
             samples, test_size=self.validation_fraction, random_state=seed % 2**31, stratify=targets
         )
 
-    def _continued(self, classes):
-        """A copy of the fitted network, for a warm start: the fitted one must not change if training fails."""
+    def _continued(self, classes, what):
+        """A network for `what` that goes on from the fitted weights; those must not change if training fails."""
         if not np.array_equal(classes, self.classes_):
             raise ValueError(
-                f"warm_start continues a fit on classes {self.classes_}, got {classes}; "
-                "set warm_start=False to start anew"
+                f"{what} continues a fit on classes {self.classes_}, got {classes}; set warm_start=False to start anew"
             )
-        fitted = self._fitted_network()
-        network = Network(fitted.operations, mean=fitted.mean, scale=fitted.scale)
-        network.weights[...] = fitted.weights
-        names = ("input_mean_", "input_scale_", "architecture_", "conv_layer_sizes_", "hidden_layer_sizes_")
-        return network, {name: getattr(self, name) for name in names if hasattr(self, name)}
+        if self.standardize != (self.input_mean_ is not None):
+            raise ValueError(f"{what} continues a fit with standardize={not self.standardize}; leave it as it was")
+        layers, attributes = self._layers_for(self.image_shape_, len(classes))
+        operations = _architecture.bind(layers, self.image_shape_)
+        network = Network(operations, mean=self.input_mean_, scale=self.input_scale_)
+        before, now = [np.shape(a) for a in self.coefs_], [a.shape for a in network.coefs]
+        if before != now:
+            raise ValueError(
+                f"{what} continues with weights of shapes {before}, but the parameters now ask for {now}; "
+                "leave the architecture as it was, or fit anew with warm_start=False"
+            )
+        _copy_weights(network.coefs, self.coefs_, "coefs_")
+        _copy_weights(network.intercepts, self.intercepts_, "intercepts_")
+        names = ("input_mean_", "input_scale_")
+        attributes |= {name: getattr(self, name) for name in names} | {"architecture_": _architecture.describe(layers)}
+        return network, attributes
 
     def _run_epochs(
-        self, network, images, targets, train, validation, settings, batch_size, max_iter, seed, progress
+        self, network, images, targets, train, validation, settings, batch_size, max_iter, seed, continues, progress
     ):  # fmt: skip
-        """Train until the end of the schedule, a plateau or Ctrl-C; return what happened, and the interrupt."""
+        """Train until the end of the schedule, a plateau or Ctrl-C; return the history, and whether it was Ctrl-C."""
         state = network.solver_state()
         stopping = None
         if self.early_stopping or settings.schedule in ("constant", "adaptive"):
             stopping = Stopping(self.tol, self.n_iter_no_change, higher_is_better=self.early_stopping)
         losses, scores, n_seen = [], [], 0
+        if continues:
+            losses, scores, n_seen = list(self.loss_curve_), list(self.validation_scores_ or []), self.t_
+        first_epoch = len(losses)
         kept = best = network.weights.copy()
-        interrupted = None
+        interrupted = False
         walk = epochs(
             network, images, targets, train, settings, state, batch_size=batch_size, max_iter=max_iter,
-            shuffle=self.shuffle, seed=seed, report=progress.within,
+            shuffle=self.shuffle, seed=seed, first_epoch=first_epoch, report=progress.within,
         )  # fmt: skip
         try:
             for epoch in walk:
-                score = None
-                if validation is not None:
-                    score = self._accuracy(network, images, targets, validation)
-                # No interrupt may fall between what follows: it is what the last finished epoch means.
-                losses.append(epoch.loss)
-                n_seen += len(train)
-                kept = network.weights.copy()
-                if score is not None:
-                    scores.append(score)
+                score = None if validation is None else self._accuracy(network, images, targets, validation)
+                with deferred_interrupts():  # what the last finished epoch left
+                    losses.append(epoch.loss)
+                    n_seen += len(train)
+                    kept = network.weights.copy()
+                    if score is not None:
+                        scores.append(score)
+                    is_best = is_plateau = False
+                    if stopping is not None:
+                        is_best, is_plateau = stopping.update(epoch.loss if score is None else score)
+                    if is_best:
+                        best = kept
                 progress.epoch(epoch, score)
-                if stopping is None:
-                    continue
-                is_best, is_plateau = stopping.update(epoch.loss if score is None else score)
-                if is_best:
-                    best = kept
                 if not is_plateau:
                     continue
                 if settings.schedule != "adaptive" or settings.peak <= 1e-6:
@@ -258,20 +282,31 @@ class BaseCNN(_BaseComposition):
                     break
                 settings.peak /= 5
                 stopping.restart()
-        except KeyboardInterrupt as interrupt:
-            interrupted = interrupt
+        except KeyboardInterrupt:
+            take_interrupt()
+            interrupted = True
         network.weights[...] = best if self.early_stopping else kept
-        stops_early = self.early_stopping
+        network.release()
+        if len(losses) > first_epoch:
+            self._check_finite(network, images, settings)
         history = {
             "loss_": losses[-1] if losses else None,
-            "best_loss_": None if stops_early or not losses else min(losses),
+            "best_loss_": None if self.early_stopping or not losses else min(losses),
             "loss_curve_": losses,
-            "validation_scores_": scores if stops_early else None,
-            "best_validation_score_": max(scores) if scores else None,
+            "validation_scores_": scores if self.early_stopping else None,
+            "best_validation_score_": max(scores) if self.early_stopping and scores else None,
             "n_iter_": len(losses),
             "t_": n_seen,
         }
         return history, interrupted
+
+    def _check_finite(self, network, images, settings):
+        """Refuse weights that the last step blew up, which no loss has seen yet."""
+        if not (np.isfinite(network.weights).all() and np.isfinite(network.predict(images[:32])).all()):
+            raise ValueError(
+                "Training diverged in the last epoch. Solver produced non-finite parameter weights; lower "
+                f"learning_rate_init (now {settings.peak:g}), or scale the input data"
+            )
 
     def _accuracy(self, network, images, targets, samples):
         """Share of right answers, a thousand images at a time: validation images are not contiguous."""
@@ -281,16 +316,12 @@ class BaseCNN(_BaseComposition):
             n_correct += np.sum(network.predict(images[part]).argmax(axis=1) == targets[part])
         return float(n_correct / len(samples))
 
-    def _warn_of_interrupt(self, history):
-        now = time.monotonic()
-        if now - _last_interrupt[0] < _SECOND_INTERRUPT:
-            raise KeyboardInterrupt
-        _last_interrupt[0] = now
-        if history["loss_curve_"]:
-            text = f"Training interrupted by user; the weights of epoch {history['n_iter_']} are kept"
-        else:
-            text = "Training interrupted by user before the end of the first epoch; the estimator is unchanged"
-        warnings.warn(f"{text}. Another Ctrl-C within {_SECOND_INTERRUPT:g} seconds ends the program", stacklevel=3)
+    def _warn_of_interrupt(self, kept):
+        warnings.warn(
+            f"Training interrupted by user; {kept}. Another Ctrl-C within {AGAIN:g} seconds is not caught, "
+            "so that what called fit can be stopped, too",
+            stacklevel=3,
+        )
 
     def _set_fitted(self, network, attributes):
         for name, value in attributes.items():
@@ -306,7 +337,7 @@ class BaseCNN(_BaseComposition):
         settings = self._settings()
         images = self._read(X, reset=True)
         targets, classes = self._read_labels(y, images)
-        network, _ = self._new_network(images, len(classes), check_random_state(self.random_state))
+        network, _ = self._new_network(images, len(classes), self._generator())
         state = network.solver_state()
         n = len(images)
 
@@ -340,8 +371,20 @@ class BaseCNN(_BaseComposition):
         return tags
 
 
+def _copy_weights(arrays, values, name):
+    """Copy fitted weights, which a user may have replaced, into those of a network."""
+    if len(values) != len(arrays):
+        raise ValueError(f"{name} must hold {len(arrays)} arrays, got {len(values)}")
+    for i, (array, value) in enumerate(zip(arrays, values, strict=True)):
+        if array is not None:
+            if np.shape(value) != array.shape:
+                raise ValueError(f"{name}[{i}] must have shape {array.shape}, got {np.shape(value)}")
+            array[...] = value
+
+
 def _is_default(value, default):
-    return type(value) is type(default) and value == default
+    """Whether a parameter has its default, be it as a NumPy number or string."""
+    return not isinstance(value, list | tuple | np.ndarray | bool | np.bool_) and bool(value == default)
 
 
 def _channel_statistics(images):

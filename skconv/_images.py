@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_array, validate_data
 
 from skconv._geometry import check_int
 
-# Flat rows of up to this many features that are no perfect square (cube) are taken for signals; longer ones are more likely
-# images whose shape nobody told (3072 features of CIFAR).
+# Flat rows of up to this many features that are no perfect square (cube) are taken for signals; longer ones are
+# more likely images whose shape nobody told (3072 features of CIFAR).
 MAX_SIGNAL_FEATURES = 64
 
 # Elements per step of the finite check: two passes over 512 KiB of float64 stay in the second-level cache.

@@ -2,13 +2,14 @@
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from . import _architecture
 from ._estimator import BaseCNN
 from ._images import remember_images
+from ._interrupts import deferred_interrupts, take_interrupt
 from ._progress import Progress
 from .solvers import epochs
 
@@ -68,7 +69,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     verbose : int, default=0
         1: a line per epoch; 2: the table of layers, too.
     warm_start : bool, default=False
-        Whether `fit` continues from the weights of the fit before (same image shape, layers and classes).
+        Whether `fit` continues from the weights of the fit before, on the same image shape and classes and with layers
+        of the same sizes; `n_iter_`, `t_` and the curves go on, too.
     momentum : float, default=0.9
         For "sgd", 0 <= momentum < 1.
     nesterovs_momentum : bool, default=True
@@ -207,6 +209,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
         y = column_or_1d(y, warn=True)
+        assert_all_finite(y, input_name="y")
         check_classification_targets(y)
         check_consistent_length(images, y)
         if classes is None:
@@ -239,50 +242,55 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
         Notes
         -----
-        Ctrl-C ends training within a second, with a warning, and keeps the weights of the last finished epoch.
+        Ctrl-C ends training within a second, with a warning, and keeps the weights of the last finished epoch (with
+        `early_stopping`, the best ones so far); before the end of the first epoch, the estimator stays as it was. A
+        second Ctrl-C within ten seconds raises KeyboardInterrupt, in this fit or in the next one: pressing it twice
+        stops a grid search.
         """
         settings = self._settings()
-        self._check_the_rest()
-        images = self._read(X, reset=True)
-        continues = self.warm_start and hasattr(self, "coefs_")
-        if continues and images.shape[1:] != self.image_shape_:
-            raise ValueError(
-                f"warm_start continues a fit on images of shape {self.image_shape_}, got {images.shape[1:]}; "
-                "set warm_start=False to start anew"
+        try:
+            images = self._read(X, reset=True)
+            continues = self.warm_start and hasattr(self, "coefs_")
+            if continues and images.shape[1:] != self.image_shape_:
+                raise ValueError(
+                    f"warm_start continues a fit on images of shape {self.image_shape_}, got {images.shape[1:]}; "
+                    "set warm_start=False to start anew"
+                )
+            targets, classes = self._read_labels(y, images)
+            rng = self._generator()
+            seed = int(rng.randint(np.iinfo(np.int32).max))
+            train, validation = self._split(targets, seed)
+            batch_size = self._batch_size(len(train))
+            max_iter = self._n_epochs(len(train), batch_size)
+            if continues:
+                network, attributes = self._continued(classes, "warm_start")
+            else:
+                network, attributes = self._new_network(images, len(classes), rng)
+            progress = Progress(self.verbose, max_iter)
+            progress.table(_architecture.summary(network.operations))
+            history, is_interrupted = self._run_epochs(
+                network, images, targets, train, validation, settings, batch_size, max_iter, seed, continues, progress
             )
-        targets, classes = self._read_labels(y, images)
-        rng = check_random_state(self.random_state)
-        seed = int(rng.randint(np.iinfo(np.int32).max))
-        train, validation = self._split(targets, seed)
-        batch_size = self._batch_size(len(train))
-        max_iter = self._n_epochs(len(train), batch_size)
-        if continues:
-            network, attributes = self._continued(classes)
-        else:
-            network, attributes = self._new_network(images, len(classes), rng)
-        attributes |= {"classes_": classes}
-
-        progress = Progress(self.verbose, max_iter)
-        progress.table(_architecture.summary(network.operations))
-        history, interrupted = self._run_epochs(
-            network, images, targets, train, validation, settings, batch_size, max_iter, seed, progress
-        )
-        network.release()
-        if interrupted is not None:
-            self._warn_of_interrupt(history)
-            if not history["loss_curve_"]:
-                return self
-        # From here on nothing fails: the fitted state changes as a whole.
-        for name in ("conv_layer_sizes_", "hidden_layer_sizes_", "_moments"):
-            self.__dict__.pop(name, None)
-        remember_images(self, X, images)
-        self._set_fitted(network, attributes | history)
+        except KeyboardInterrupt:
+            take_interrupt()
+            history, is_interrupted, continues = {"n_iter_": 0}, True, False
+        if is_interrupted and history["n_iter_"] == (self.n_iter_ if continues else 0):
+            self._warn_of_interrupt("no epoch had been finished, so the estimator is unchanged")
+            return self
+        with deferred_interrupts():  # from here on nothing fails: the fitted state changes as a whole
+            for name in ("conv_layer_sizes_", "hidden_layer_sizes_", "_moments"):
+                self.__dict__.pop(name, None)
+            remember_images(self, X, images)
+            self._set_fitted(network, attributes | history | {"classes_": classes})
+        if is_interrupted:
+            self._warn_of_interrupt(f"the weights of epoch {history['n_iter_']} are kept")
         return self
 
     def partial_fit(self, X, y, classes=None):
         """Train for one epoch over the given data, at the constant rate `learning_rate_init`.
 
-        The statistics for standardisation are those of the first call.
+        The statistics for standardisation are those of the first call, and the solver's moments go on from call to
+        call. After a `fit`, goes on from its weights.
 
         Parameters
         ----------
@@ -294,10 +302,17 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `fit`, and with ``early_stopping=True``. A model fitted before stays as it was, and so it does after
+            Ctrl-C, which raises KeyboardInterrupt here.
         """
         settings = self._settings()
         settings.schedule = "constant"
-        self._check_the_rest()
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True: it has no validation data")
         is_first = not hasattr(self, "coefs_")
         if is_first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -306,18 +321,17 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         if not is_first and classes is not None and not np.array_equal(np.unique(classes), known):
             raise ValueError(f"classes={classes!r} is not the same as on the first call to partial_fit: {known}")
         targets, known = self._read_labels(y, images, known)
-        rng = check_random_state(self.random_state)
+        rng = self._generator()
         seed = int(rng.randint(np.iinfo(np.int32).max))
         if is_first:
             network, attributes = self._new_network(images, len(known), rng)
-            attributes |= {"classes_": known}
             n_iter, n_seen, losses = 0, 0, []
         else:
-            network, attributes = self._continued(known)
+            network, attributes = self._continued(known, "partial_fit")
             n_iter, n_seen, losses = self.n_iter_, self.t_, self.loss_curve_
         state = network.solver_state()
-        moments = self.__dict__.get("_moments")
-        if moments is not None and len(moments["first"]) == len(state.first):
+        moments = None if is_first else self.__dict__.get("_moments")
+        if moments is not None and moments["solver"] == self.solver:
             state.first[...], state.second[...], state.t = moments["first"], moments["second"], moments["t"]
         progress = Progress(self.verbose, 1)
         (epoch,) = epochs(
@@ -325,16 +339,24 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             batch_size=self._batch_size(len(images)), max_iter=1, shuffle=self.shuffle, seed=seed, first_epoch=n_iter,
             report=progress.within,
         )  # fmt: skip
-        progress.epoch(epoch)
         network.release()
-        if is_first:
-            remember_images(self, X, images)
+        self._check_finite(network, images, settings)
         losses = [*losses, epoch.loss]
-        self._moments = {"first": state.first, "second": state.second, "t": state.t}
-        self._set_fitted(network, attributes | {
-            "loss_": epoch.loss, "best_loss_": min(losses), "loss_curve_": losses, "validation_scores_": None,
-            "best_validation_score_": None, "n_iter_": n_iter + 1, "t_": n_seen + len(images),
-        })  # fmt: skip
+        history = {
+            "loss_": epoch.loss,
+            "best_loss_": min(losses),
+            "loss_curve_": losses,
+            "validation_scores_": None,
+            "best_validation_score_": None,
+            "n_iter_": n_iter + 1,
+            "t_": n_seen + len(images),
+        }
+        moments = {"solver": self.solver, "first": state.first, "second": state.second, "t": state.t}
+        with deferred_interrupts():
+            if is_first:
+                remember_images(self, X, images)
+            self._set_fitted(network, attributes | history | {"classes_": known, "_moments": moments})
+        progress.epoch(epoch)
         return self
 
     # ---- prediction --------------------------------------------------------------------------------------------
