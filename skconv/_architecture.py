@@ -103,11 +103,16 @@ def _is_auto(value, name):
     return False
 
 
+def are_pairs(layers):
+    """Whether `layers` has the form of ``[(name, layer), ...]``."""
+    return isinstance(layers, list | tuple) and all(
+        isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str) for item in layers
+    )
+
+
 def named_layers(layers, taken=()):
     """Check ``layers=[(name, layer), ...]`` and return clones; `taken` are names that mean something else."""
-    if not isinstance(layers, list | tuple) or not all(
-        isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str) for item in layers
-    ):
+    if not are_pairs(layers):
         raise TypeError(f"layers must be a list of (name, layer) pairs, got {layers!r}")
     if len(layers) > MAX_LAYERS:
         raise ValueError(f"layers must have at most {MAX_LAYERS} entries, got {len(layers)}")
@@ -122,7 +127,9 @@ def named_layers(layers, taken=()):
         if not name or "__" in name or name == "output":
             raise ValueError(f"the name of a layer must not be empty, 'output', or contain '__', got {name!r}")
         if name in taken:
-            raise ValueError(f"the name of a layer must not be that of a parameter of the network, got {name!r}")
+            raise ValueError(
+                f"the name of a layer must not be that of a parameter, got {name!r}; use {name + '1'!r}, say"
+            )
     return [(name, clone(layer)) for name, layer in layers]
 
 

@@ -49,7 +49,7 @@ class BaseCNN(_BaseComposition):
         -------
         dict
         """
-        if self.layers is None:
+        if not _architecture.are_pairs(self.layers):
             return super(_BaseComposition, self).get_params(deep=deep)
         return self._get_params("layers", deep=deep)
 
@@ -64,7 +64,7 @@ class BaseCNN(_BaseComposition):
         -------
         self : object
         """
-        if params.get("layers", self.layers) is None:
+        if not _architecture.are_pairs(params.get("layers", self.layers)):  # None, or what fit will refuse
             return super(_BaseComposition, self).set_params(**params)
         return self._set_params("layers", **params)
 

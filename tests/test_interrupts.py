@@ -1,0 +1,214 @@
+"""Ctrl-C during a fit, and forks: in processes of their own, which signals cannot hurt."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from skconv import _interrupts
+from skconv._interrupts import deferred_interrupts, take_interrupt
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to other processes, no fork")
+
+# A fit of hours, that an alarm in the same process interrupts: `interrupt_after(0.4, 0.8)` is a press after 0.4 s and
+# another one 0.4 s later. Timers in place of a second process: no race with the start of the interpreter.
+PREAMBLE = """
+import os, pickle, signal, sys, threading, time, warnings
+import numpy as np
+from sklearn.datasets import load_digits
+from skconv import CNNClassifier
+
+X, y = load_digits(return_X_y=True)
+LONG = dict(max_iter=10**6, conv_layer_sizes=(8,), hidden_layer_sizes=(16,), random_state=0)
+pressed = []
+
+def interrupt_after(*seconds):
+    def press():
+        pressed.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+    for delay in seconds:
+        threading.Timer(delay, press).start()
+"""
+
+
+def run(script, timeout=60):
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", PREAMBLE + script], capture_output=True, text=True, timeout=timeout,
+        env=os.environ | {"OMP_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_first_interrupt_keeps_the_last_finished_epoch():
+    run("""
+interrupt_after(0.7)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    classifier = CNNClassifier(**LONG).fit(X, y)
+assert time.monotonic() - pressed[0] < 1
+(warning,) = caught
+n = classifier.n_iter_
+assert f"the weights of epoch {n} are kept" in str(warning.message), warning.message
+assert warning.filename == "<string>"
+assert n >= 1 and len(classifier.loss_curve_) == n and classifier.t_ == n * len(X)
+assert np.isfinite(classifier.predict_proba(X)).all()
+
+# Exactly that epoch: a constant rate for as many epochs gives the same weights.
+interrupt_after(0.5)
+_last = sys.modules["skconv._interrupts"]._last
+_last[0] = -float("inf")
+constant = dict(learning_rate="constant", tol=0, n_iter_no_change=10**6)
+with warnings.catch_warnings(record=True):
+    classifier = CNNClassifier(**LONG | constant).fit(X, y)
+again = CNNClassifier(**LONG | constant | dict(max_iter=classifier.n_iter_)).fit(X, y)
+assert again.loss_curve_ == classifier.loss_curve_
+assert all(np.array_equal(a, b) for a, b in zip(again.coefs_, classifier.coefs_))
+""")
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_interrupt_before_the_first_epoch_changes_nothing(fitted):
+    run(f"""
+classifier = CNNClassifier((2,), hidden_layer_sizes=(2,), max_iter=1, random_state=0)
+if {fitted}:
+    classifier.fit(X, y)
+big = np.random.default_rng(0).random((2000, 64, 64), dtype=np.float32)  # an epoch of many seconds
+classifier.set_params(conv_layer_sizes=(64, 64))
+before = pickle.dumps(classifier)
+interrupt_after(0.8)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    result = classifier.fit(big, np.arange(2000) % 10)
+assert result is classifier
+assert time.monotonic() - pressed[0] < 1
+assert pickle.dumps(classifier) == before
+assert "no epoch had been finished, so the estimator is unchanged" in str(caught[0].message)
+""")
+
+
+def test_second_interrupt_is_raised_in_the_next_fit():
+    run("""
+from sklearn.model_selection import GridSearchCV
+interrupt_after(0.4, 0.9)
+search = GridSearchCV(CNNClassifier(**LONG), {"alpha": [0.1, 0.2, 0.3]}, cv=2)
+try:
+    search.fit(X[:200], y[:200])
+except KeyboardInterrupt:
+    assert time.monotonic() - pressed[1] < 1
+else:
+    raise AssertionError("the search went on")
+""")
+
+
+def test_second_interrupt_leaves_the_model_and_the_handler():
+    run("""
+classifier = CNNClassifier((2,), hidden_layer_sizes=(2,), max_iter=1, random_state=0).fit(X, y)
+before = pickle.dumps(classifier.set_params(max_iter=10**6))
+sys.modules["skconv._interrupts"]._last[0] = time.monotonic()  # as if another fit had just been interrupted
+interrupt_after(0.4)
+try:
+    classifier.fit(X, y)
+except KeyboardInterrupt:
+    pass
+else:
+    raise AssertionError("the second interrupt was swallowed")
+assert pickle.dumps(classifier) == before
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+""")
+
+
+def test_interrupt_of_partial_fit_is_raised_and_changes_nothing():
+    run("""
+classifier = CNNClassifier((64, 64), hidden_layer_sizes=(), random_state=0)
+big = np.random.default_rng(0).random((2000, 64, 64), dtype=np.float32)
+interrupt_after(0.8)
+try:
+    classifier.partial_fit(big, np.arange(2000) % 10, classes=np.arange(10))
+except KeyboardInterrupt:
+    assert time.monotonic() - pressed[0] < 1
+else:
+    raise AssertionError("interrupt was swallowed")
+assert vars(classifier) == classifier.get_params()
+""")
+
+
+def test_fit_in_a_thread_is_not_disturbed_by_the_handler():
+    run("""
+models = []
+thread = threading.Thread(target=lambda: models.append(CNNClassifier(max_iter=2, random_state=0).fit(X, y)))
+thread.start()
+thread.join()
+assert np.array_equal(models[0].coefs_[0], CNNClassifier(max_iter=2, random_state=0).fit(X, y).coefs_[0])
+""")
+
+
+def test_fit_after_fork_finishes():
+    run("""
+options = dict(conv_layer_sizes=(16,), batch_size=128, max_iter=2, random_state=0)
+parent = CNNClassifier(**options).fit(X, y)  # two threads: OpenMP's team exists, and does not survive the fork
+expected = parent.predict_proba(X)
+child = os.fork()
+if child == 0:
+    signal.alarm(30)  # a deadlock ends here
+    fitted = CNNClassifier(**options).fit(X, y)
+    same = np.array_equal(fitted.predict_proba(X), expected) and np.array_equal(parent.predict_proba(X), expected)
+    os._exit(0 if same else 3)
+assert os.waitpid(child, 0)[1] == 0
+assert np.array_equal(parent.fit(X, y).predict_proba(X), expected)
+""")
+
+
+# ---- the two rules -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def forgotten(monkeypatch):
+    monkeypatch.setattr(_interrupts, "_last", [-float("inf")])
+
+
+def test_take_interrupt_raises_the_second_of_two_close_ones(forgotten, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(_interrupts.time, "monotonic", lambda: now[0])
+    take_interrupt()
+    now[0] += _interrupts.AGAIN + 0.1
+    take_interrupt()
+    now[0] += _interrupts.AGAIN - 0.1
+    with pytest.raises(KeyboardInterrupt):
+        take_interrupt()
+
+
+def test_deferred_interrupts_run_the_block_to_its_end():
+    done = []
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), deferred_interrupts():
+        signal.raise_signal(signal.SIGINT)
+        done.append(1)
+    assert done == [1]
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(ValueError, match="of the block"), deferred_interrupts():
+        raise ValueError("of the block")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_deferred_interrupts_in_a_thread_and_where_they_are_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with deferred_interrupts():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    seen = []
+
+    def block():
+        with deferred_interrupts():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=block)
+    thread.start()
+    thread.join()
+    assert seen == [before]
