@@ -98,10 +98,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     conv_layer_sizes_, hidden_layer_sizes_ : tuple
         What the flat parameters became (absent with `layers`).
     coefs_ : list of ndarray
-        Weights of every layer that has some: (*kernel_size, n_channels, n_filters) or (n_inputs, n_units).
+        Weights of every layer that has some: ``(*kernel_size, n_channels, n_filters)`` or
+        ``(n_inputs, n_units)``.
     intercepts_ : list of ndarray or None
     input_mean_, input_scale_ : ndarray of shape (n_channels,)
-        The network sees (X - input_mean_) * input_scale_. None where ``standardize=False``.
+        The network sees ``(X - input_mean_) * input_scale_``. None where ``standardize=False``.
     loss_, best_loss_ : float
         Training loss of the last epoch, and the lowest one (None with early stopping).
     loss_curve_ : list of float
@@ -226,7 +227,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, *spatial[, n_channels]) or (n_samples, n_features)
+        X : array-like of shape ``(n_samples, *spatial[, n_channels])`` or (n_samples, n_features)
             Images, channels last. Any real dtype; uint8 stays uint8.
         y : array-like of shape (n_samples,)
             Labels, of any kind.

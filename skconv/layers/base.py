@@ -27,7 +27,7 @@ class Layer(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         in_shape : tuple
-            (*spatial, n_channels), or (n_features,) after a layer that flattens.
+            ``(*spatial, n_channels)``, or ``(n_features,)`` after a layer that flattens.
         name : str
             Name of the layer, for messages.
 
@@ -42,7 +42,7 @@ class Layer(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, *spatial[, n_channels]) or (n_samples, n_features)
+        X : array-like of shape ``(n_samples, *spatial[, n_channels])`` or (n_samples, n_features)
         y : ignored
 
         Returns

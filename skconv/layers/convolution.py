@@ -44,7 +44,7 @@ class _ConvTransformer(Layer):
         Parameters
         ----------
         in_shape : tuple
-            (*spatial, n_channels).
+            ``(*spatial, n_channels)``.
         name : str
             Name of the layer, for messages.
 
@@ -121,7 +121,7 @@ Parameters
 n_filters : int, default=32
 kernel_size : int or tuple of {n} ints, default=3
     Extent of the filters in pixels.
-filters : "random" or array of shape (n_filters, *kernel_size, n_channels), default="random"
+filters : "random" or array of shape ``(n_filters, *kernel_size, n_channels)``, default="random"
     "random" draws them uniformly with variance 2 / fan_in (He et al., 2015; Glorot's for activations that do not
     rectify); an array is used as it is, and is where training starts inside a network.
 stride : int or tuple of {n} ints, default=1
@@ -142,7 +142,7 @@ random_state : int, RandomState instance or None, default=None
 
 Attributes
 ----------
-filters_ : ndarray of shape (n_filters, *kernel_size, n_channels)
+filters_ : ndarray of shape ``(n_filters, *kernel_size, n_channels)``
 intercept_ : ndarray of shape (n_filters,)
 image_shape_, output_shape_ : tuple
     Shape of one image and of its result, channels last.

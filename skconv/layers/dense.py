@@ -28,7 +28,7 @@ class Dense(Layer):
 
     Attributes
     ----------
-    coef_ : ndarray of shape (n_features_in_, n_units)
+    coef_ : ndarray of shape (n_inputs, n_units)
     intercept_ : ndarray of shape (n_units,)
     image_shape_, output_shape_ : tuple
     n_features_in_ : int

@@ -16,7 +16,7 @@ class _SpatialPool(Layer):
         Parameters
         ----------
         in_shape : tuple
-            (*spatial, n_channels).
+            ``(*spatial, n_channels)``.
         name : str
             Name of the layer, for messages.
 
