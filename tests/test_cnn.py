@@ -291,7 +291,6 @@ def test_pickle_is_small_and_holds_plain_data():
 
 def test_changed_weights_take_effect():
     classifier = small().fit(X, Y)
-    before = classifier.predict_proba(X)
     classifier.intercepts_[-1] = np.zeros(10, dtype=np.float32)
     classifier.coefs_[-1] = np.zeros_like(classifier.coefs_[-1])
     np.testing.assert_allclose(classifier.predict_proba(X), 0.1, rtol=1e-6)
@@ -306,7 +305,10 @@ def test_changed_weights_take_effect():
     third.input_mean_ = np.zeros(7, dtype=np.float32)
     with pytest.raises(ValueError, match="input_mean_"):
         third.predict(X)
-    assert before.shape == (120, 10)
+    fourth = small().fit(X, Y)
+    fourth.image_shape_, fourth.n_features_in_ = (4, 4, 1), 16
+    with pytest.raises(ValueError, match=r"coefs_\[1\] must have shape \(16, 8\)"):
+        fourth.predict(X[:, :16])
 
 
 # ---- scikit-learn's tools ------------------------------------------------------------------------------------------

@@ -321,6 +321,20 @@ def test_changed_weights_take_effect(name, layer):
         fitted.transform(X)
 
 
+@pytest.mark.parametrize("layer", LAYERS, ids=name_of)
+def test_changed_image_shape_reaches_no_kernel(layer):
+    """Nobody should do this; reading past the end of X would be worse than any answer."""
+    X = images_for(layer)
+    fitted = clone(layer).fit(X)
+    fitted.image_shape_ = (*X.shape[1:-1], 1)
+    if isinstance(layer, Conv2DTransformer | Conv1DTransformer | Conv3DTransformer | Dense):
+        with pytest.raises(ValueError):
+            fitted.transform(X[..., :1])
+    else:
+        fitted.n_features_in_ //= 3
+        assert len(fitted.transform(X[..., :1])) == 7
+
+
 def test_random_state():
     X = images_for(LAYERS[1])
     a, b = (Conv2DTransformer(4, random_state=seed).fit(X).filters_ for seed in (0, 1))

@@ -132,9 +132,13 @@ class Layer(TransformerMixin, BaseEstimator):
         """The network for one precision; rebuilt from the fitted arrays after unpickling, or where they changed."""
         networks = self.__dict__.setdefault("_networks", {})
         network, kept = networks.get(dtype), self._remembered()
-        if network is not None and all(
-            array is None or np.array_equal(array, np.asarray(value, dtype=dtype))
-            for array, value in zip([*network.coefs, *network.intercepts], kept.values(), strict=True)
+        if (
+            network is not None
+            and network.operations[0].in_shape == self.image_shape_
+            and all(
+                array is None or np.array_equal(array, np.asarray(value, dtype=dtype))
+                for array, value in zip([*network.coefs, *network.intercepts], kept.values(), strict=True)
+            )
         ):
             return network
         network = Network(self.bind(self.image_shape_), dtype=dtype)
