@@ -400,21 +400,48 @@ def test_convolution_and_its_adjoint(isa):
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_n_threads_agnosticism(isa, solver, wide):
-    """The same weights, bit for bit, for 1, 2, 3, 4 and 8 threads."""
+    """The same weights, bit for bit, for 1, 2, 3, 4 and 8 threads, over enough mini-batches to betray a race."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (150, 9, 8, 2), dtype=np.uint8)
     y = rng.integers(0, 3, 150).astype(np.int32)
+    order = np.concatenate([rng.permutation(150) for _ in range(3 if wide else 10)])
+    bounds = np.append(np.arange(0, len(order), 32), len(order))  # slots of eight samples
     weights = []
     for n_threads in (1, 2, 3, 4, 8):
         network = small_network("relu", "float32", isa, wide, rate=0.3)
         network.n_training_threads = lambda batch_size, n=n_threads: n
         state = network.solver_state()
-        bounds = np.array([0, 64, 128, 150])
         for epoch in range(2):
-            network.train(
-                x, y, rng.permutation(150) if epoch < 0 else np.arange(150)[::-1].copy(), bounds, state=state,
-                solver=solver, rates=np.full(3, 1e-3), settings=(0.01, 0.9, 0.999, 1e-8, False), seed=5, epoch=epoch,
+            n_done, loss, n_correct = network.train(
+                x, y, order, bounds, state=state, solver=solver, rates=np.full(len(bounds) - 1, 1e-3),
+                settings=(0.01, 0.9, 0.999, 1e-8, False), seed=5, epoch=epoch,
             )  # fmt: skip
+            assert n_done == len(bounds) - 1
+        weights.append(np.append(network.weights, [loss, n_correct]))
+    for other in weights[1:]:
+        np.testing.assert_array_equal(weights[0], other)
+
+
+def test_training_stops_in_time_on_any_number_of_threads(isa):
+    """A call that runs out of time ends after a whole mini-batch, on all threads alike, and can be taken up again."""
+    x = np.random.default_rng(0).standard_normal((64, 9, 8, 2)).astype(np.float32)
+    y = np.zeros(64, np.int32)
+    bounds = np.arange(0, 64 * 60 + 1, 64)
+    order = np.tile(np.arange(64), 60)
+    weights = []
+    for seconds, n_threads in ((1e9, 1), (1e-4, 1), (1e-4, 3), (0.0, 4)):
+        network = small_network("relu", "float32", isa)
+        network.n_training_threads = lambda batch_size, n=n_threads: n
+        state = network.solver_state()
+        done = 0
+        while done < 60:
+            n_done, *_ = network.train(
+                x, y, order, bounds[done:], state=state, solver="adam", rates=np.full(60 - done, 1e-3),
+                settings=(0.0, 0.9, 0.999, 1e-8, False), seconds=seconds,
+            )  # fmt: skip
+            assert 1 <= n_done <= 60 - done
+            assert seconds > 0 or n_done == 1
+            done += n_done
         weights.append(network.weights.copy())
     for other in weights[1:]:
         np.testing.assert_array_equal(weights[0], other)

@@ -37,8 +37,14 @@ cdef extern from *:
         timespec_get(&now, TIME_UTC);
         return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     }
+    /* Cython makes a prange inside a parallel block a loop without a barrier at its end ("omp for nowait"). */
+    static inline void skconv_barrier(void)
+    {
+    #pragma omp barrier
+    }
     """
     double skconv_seconds() noexcept nogil
+    void skconv_barrier() noexcept nogil
 
 cdef enum:
     MAX_SLOTS = 16          # of a mini-batch: as many threads can share it
@@ -442,16 +448,21 @@ cdef class Engine:
                 b.update.rate = steps[j]
                 for task in prange(self.n_layers, schedule="dynamic"):
                     (<Layer> self.layer_pointers[task]).prepare(True)
+                skconv_barrier()
                 for stage in range(self.n_stages - 1):
                     for task in prange(self._forward_tasks(b, stage), schedule="dynamic"):
                         self._forward_task(b, stage, task, thread)
+                    skconv_barrier()
                 for task in prange(b.n_slots, schedule="dynamic"):
                     self._loss_slot(b, task, thread)
+                skconv_barrier()
                 for stage in range(self.n_stages - 2, -1, -1):
                     for task in prange(self._backward_tasks(b, stage), schedule="dynamic"):
                         self._backward_task(b, stage, task, thread)
+                    skconv_barrier()
                 for task in prange(self.n_blocks, schedule="dynamic"):
                     self._update_block(b, task, solver, w, s1, s2)
+                skconv_barrier()
                 # Written by whoever had block 0, read by all behind the barrier, and not written again before the next.
                 b.n_done = j + 1
                 if self.is_late:
@@ -511,6 +522,7 @@ cdef class Engine:
                         n_shares = min((<Layer> self.layer_pointers[layer]).n_units, 8 * threads)
                         for task in prange(b.n * n_shares, schedule="dynamic"):
                             self._units(b, layer, task, n_shares, thread)
+                        skconv_barrier()
             elif not self.keeps_batch:
                 n_tasks = (b.n + self.chunk - 1) // self.chunk
                 for task in prange(n_tasks, schedule="dynamic", num_threads=threads, nogil=True):
@@ -523,6 +535,7 @@ cdef class Engine:
                     for stage in range(self.n_stages):
                         for task in prange(self._forward_tasks(b, stage), schedule="dynamic"):
                             self._forward_task(b, stage, task, thread)
+                        skconv_barrier()
             done += b.n
         if softmax:
             for task in range(n):
