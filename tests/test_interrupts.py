@@ -13,24 +13,45 @@ from skconv._interrupts import deferred_interrupts, take_interrupt
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to other processes, no fork")
 
-# A fit of hours, that an alarm in the same process interrupts: `interrupt_after(0.4, 0.8)` is a press after 0.4 s and
-# another one 0.4 s later. Timers in place of a second process: no race with the start of the interpreter.
+# A fit of hours, and a thread that presses Ctrl-C once the fit is where it should be: `press_when(lambda: condition)`.
+# Conditions rather than delays: a busy machine is slow. While the thread looks, the fit is in the engine.
 PREAMBLE = """
 import os, pickle, signal, sys, threading, time, warnings
 import numpy as np
 from sklearn.datasets import load_digits
-from skconv import CNNClassifier
+from skconv import CNNClassifier, cnn
 
 X, y = load_digits(return_X_y=True)
 LONG = dict(max_iter=10**6, conv_layer_sizes=(8,), hidden_layer_sizes=(16,), random_state=0)
-pressed = []
+SOON = 3  # seconds; a second is the promise to a machine that does nothing else
+fits, pressed = [], []
 
-def interrupt_after(*seconds):
-    def press():
-        pressed.append(time.monotonic())
-        os.kill(os.getpid(), signal.SIGINT)
-    for delay in seconds:
-        threading.Timer(delay, press).start()
+class Watched(cnn.Progress):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.n_stretches = self.n_epochs = 0
+        fits.append(self)
+
+    def within(self, *args):
+        self.n_stretches += 1
+
+    def epoch(self, *args):
+        self.n_epochs += 1
+
+cnn.Progress = Watched
+
+def press_when(*conditions):
+    def watch():
+        for condition in conditions:
+            while not condition():
+                time.sleep(0.002)
+            pressed.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=watch, daemon=True).start()
+
+def big():
+    images = np.random.default_rng(0).random((2000, 64, 64), dtype=np.float32)  # an epoch of many seconds
+    return images, np.arange(2000) % 10
 """
 
 
@@ -45,22 +66,22 @@ def run(script, timeout=60):
 
 def test_first_interrupt_keeps_the_last_finished_epoch():
     run("""
-interrupt_after(0.7)
+press_when(lambda: fits and fits[-1].n_epochs >= 3)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     classifier = CNNClassifier(**LONG).fit(X, y)
-assert time.monotonic() - pressed[0] < 1
+assert time.monotonic() - pressed[0] < SOON
 (warning,) = caught
 n = classifier.n_iter_
 assert f"the weights of epoch {n} are kept" in str(warning.message), warning.message
 assert warning.filename == "<string>"
-assert n >= 1 and len(classifier.loss_curve_) == n and classifier.t_ == n * len(X)
+assert n >= 3 and len(classifier.loss_curve_) == n and classifier.t_ == n * len(X)
 assert np.isfinite(classifier.predict_proba(X)).all()
 
 # Exactly that epoch: a constant rate for as many epochs gives the same weights.
-interrupt_after(0.5)
-_last = sys.modules["skconv._interrupts"]._last
-_last[0] = -float("inf")
+sys.modules["skconv._interrupts"]._last[0] = -float("inf")
+fits.clear()
+press_when(lambda: fits and fits[-1].n_epochs >= 5)
 constant = dict(learning_rate="constant", tol=0, n_iter_no_change=10**6)
 with warnings.catch_warnings(record=True):
     classifier = CNNClassifier(**LONG | constant).fit(X, y)
@@ -76,15 +97,16 @@ def test_interrupt_before_the_first_epoch_changes_nothing(fitted):
 classifier = CNNClassifier((2,), hidden_layer_sizes=(2,), max_iter=1, random_state=0)
 if {fitted}:
     classifier.fit(X, y)
-big = np.random.default_rng(0).random((2000, 64, 64), dtype=np.float32)  # an epoch of many seconds
+images, labels = big()
 classifier.set_params(conv_layer_sizes=(64, 64))
 before = pickle.dumps(classifier)
-interrupt_after(0.8)
+fits.clear()
+press_when(lambda: fits and fits[-1].n_stretches >= 1)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    result = classifier.fit(big, np.arange(2000) % 10)
+    result = classifier.fit(images, labels)
 assert result is classifier
-assert time.monotonic() - pressed[0] < 1
+assert time.monotonic() - pressed[0] < SOON
 assert pickle.dumps(classifier) == before
 assert "no epoch had been finished, so the estimator is unchanged" in str(caught[0].message)
 """)
@@ -93,14 +115,15 @@ assert "no epoch had been finished, so the estimator is unchanged" in str(caught
 def test_second_interrupt_is_raised_in_the_next_fit():
     run("""
 from sklearn.model_selection import GridSearchCV
-interrupt_after(0.4, 0.9)
+press_when(lambda: fits and fits[0].n_epochs >= 1, lambda: len(fits) >= 2 and fits[1].n_epochs >= 1)
 search = GridSearchCV(CNNClassifier(**LONG), {"alpha": [0.1, 0.2, 0.3]}, cv=2)
 try:
     search.fit(X[:200], y[:200])
 except KeyboardInterrupt:
-    assert time.monotonic() - pressed[1] < 1
+    assert time.monotonic() - pressed[1] < SOON
 else:
     raise AssertionError("the search went on")
+assert len(fits) == 2
 """)
 
 
@@ -109,7 +132,8 @@ def test_second_interrupt_leaves_the_model_and_the_handler():
 classifier = CNNClassifier((2,), hidden_layer_sizes=(2,), max_iter=1, random_state=0).fit(X, y)
 before = pickle.dumps(classifier.set_params(max_iter=10**6))
 sys.modules["skconv._interrupts"]._last[0] = time.monotonic()  # as if another fit had just been interrupted
-interrupt_after(0.4)
+fits.clear()
+press_when(lambda: fits and fits[-1].n_epochs >= 1)
 try:
     classifier.fit(X, y)
 except KeyboardInterrupt:
@@ -124,12 +148,12 @@ assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 def test_interrupt_of_partial_fit_is_raised_and_changes_nothing():
     run("""
 classifier = CNNClassifier((64, 64), hidden_layer_sizes=(), random_state=0)
-big = np.random.default_rng(0).random((2000, 64, 64), dtype=np.float32)
-interrupt_after(0.8)
+images, labels = big()
+press_when(lambda: fits and fits[-1].n_stretches >= 1)
 try:
-    classifier.partial_fit(big, np.arange(2000) % 10, classes=np.arange(10))
+    classifier.partial_fit(images, labels, classes=np.arange(10))
 except KeyboardInterrupt:
-    assert time.monotonic() - pressed[0] < 1
+    assert time.monotonic() - pressed[0] < SOON
 else:
     raise AssertionError("interrupt was swallowed")
 assert vars(classifier) == classifier.get_params()
