@@ -15,6 +15,9 @@ from ._geometry import Window
 # Activations whose derivative is a function of their value; they are also monotone, so pooling may come first.
 ACTIVATIONS = ("identity", "relu", "leaky_relu", "tanh", "logistic", "elu", "gelu")
 MONOTONE = ACTIVATIONS[:-1]
+ALGORITHMS = ("auto", "direct", "winograd")
+# The longest vector of any instruction set, in float32: Winograd's transforms take whole vectors of channels.
+_LONGEST_VECTOR = 16
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,25 @@ class Convolution(Weighted):
 
     window: Window | None = None
     algorithm: str = "auto"
+
+    @property
+    def supports_winograd(self):
+        """Whether Winograd's F(4x4, 3x3) can compute it."""
+        window = self.window
+        return (
+            window.kernel_size[-2:] == (3, 3)
+            and max(window.kernel_size[:-2], default=1) == 1
+            and max(window.stride + window.dilation) == 1
+            and min(self.in_shape[-1], self.out_shape[-1]) >= _LONGEST_VECTOR
+        )
+
+    def describe(self):
+        """The parameters that decide on the algorithm, for messages."""
+        window = self.window
+        return (
+            f"kernel_size={window.kernel_size}, stride={window.stride}, dilation={window.dilation}, "
+            f"{self.in_shape[-1]} channels and {self.out_shape[-1]} filters"
+        )
 
     @property
     def coef_shape(self):

@@ -32,6 +32,7 @@ MAX_STAGED = 256
 # Winograd's algorithm from this many channels on both sides, and this many tiles of 4x4 pixels.
 WINOGRAD_CHANNELS = 32
 WINOGRAD_TILES = 4
+WINOGRAD_WASTE = 1.7  # pixels of the tiles per pixel of the map
 SLACK = 64  # elements that register tiles may read past the end of an array
 LINE = 64  # bytes of a cache line
 
@@ -155,20 +156,18 @@ def fuse(operations, segments, itemsize):
 
 
 def is_winograd(operation):
-    """Whether Winograd's F(4x4, 3x3) computes a convolution: where it was measured to be faster.
+    """Whether Winograd's F(4x4, 3x3) computes a convolution: where it was measured to be faster, or asked for.
 
     Both sides need enough channels to pay for the transforms (32), and the map must fill its 4x4 tiles reasonably.
     """
-    window = window_in_3d(operation.window)
-    if window.kernel_size != (1, 3, 3) or window.stride != (1, 1, 1) or window.dilation != (1, 1, 1):
+    if operation.algorithm == "direct" or not operation.supports_winograd:
         return False
-    _, height, width = window.output_size(_in_3d(operation.in_shape[:-1], 1))
+    _, height, width = _in_3d(operation.out_shape[:-1], 1)
     tiles = -(-height // 4) * -(-width // 4)
-    return (
-        operation.algorithm != "direct"
-        and min(operation.in_shape[-1], operation.out_shape[-1]) >= WINOGRAD_CHANNELS
+    return operation.algorithm == "winograd" or (
+        min(operation.in_shape[-1], operation.out_shape[-1]) >= WINOGRAD_CHANNELS
         and tiles >= WINOGRAD_TILES
-        and 16 * tiles <= 1.7 * height * width
+        and 16 * tiles <= WINOGRAD_WASTE * height * width
     )
 
 

@@ -431,3 +431,23 @@ def test_wrong_images_raise(layer):
                 call(wrong)
     with pytest.raises(ValueError, match="0 sample"):
         fitted.transform(X[:0])
+
+
+def test_algorithm_is_checked():
+    X = np.ones((2, 8, 8, 3), dtype=np.float32)
+    with pytest.raises(ValueError, match=r"algorithm='winograd' needs .*3 channels and 4 filters"):
+        Conv2DTransformer(4, 3, algorithm="winograd").fit(X)
+    with pytest.raises(ValueError, match="algorithm must be one of"):
+        Conv2DTransformer(4, 3, algorithm="fft").fit(X)
+
+
+def test_algorithms_agree():
+    X = np.random.default_rng(0).standard_normal((3, 11, 10, 33)).astype(np.float32)
+    direct, winograd, auto = (
+        Conv2DTransformer(40, 3, algorithm=algorithm, random_state=0).fit_transform(X)
+        for algorithm in ("direct", "winograd", "auto")
+    )
+    np.testing.assert_array_equal(auto, winograd)
+    assert not np.array_equal(direct, winograd)
+    # 297 products a sum: four times the rounding of a random walk, relative to the largest value.
+    np.testing.assert_allclose(winograd, direct, rtol=0, atol=4 * np.sqrt(297) * 2**-23 * np.abs(direct).max())

@@ -130,22 +130,25 @@ def test_convolution_matches_reference(isa, dtype, size, window, n_channels, n_f
 
 
 WINOGRAD = [
-    ((8, 8, 32), 32, {"padding": "same"}, {"kernel_size": 2}),
-    ((9, 11, 33), 40, {"padding": "valid"}, {"kernel_size": 2, "ceil_mode": True}),
-    ((7, 40, 32), 35, {"padding": ((2, 0), (1, 2))}, {"kernel_size": 3, "stride": 2, "padding": 1}),
-    ((30, 30, 32), 32, {"padding": "same"}, {"kernel_size": 3, "stride": 1}),
+    ("auto", (8, 8, 32), 32, {"padding": "same"}, {"kernel_size": 2}),
+    ("auto", (9, 11, 33), 40, {"padding": "valid"}, {"kernel_size": 2, "ceil_mode": True}),
+    ("auto", (7, 40, 32), 35, {"padding": ((2, 0), (1, 2))}, {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ("auto", (30, 30, 32), 32, {"padding": "same"}, {"kernel_size": 3, "stride": 1}),
+    ("winograd", (1, 1, 16), 17, {"padding": "same"}, {"kernel_size": 1}),
+    ("winograd", (1, 9, 20), 16, {"padding": "full"}, {"kernel_size": 2}),
+    ("winograd", (5, 3, 31), 16, {"padding": 3}, {"kernel_size": 2, "stride": 1}),
 ]
 
 
 @pytest.mark.parametrize("pooled", [False, True])
-@pytest.mark.parametrize(("in_shape", "n_filters", "window", "pooling"), WINOGRAD, ids=str)
-def test_winograd_matches_direct(isa, dtype, in_shape, n_filters, window, pooling, pooled):
+@pytest.mark.parametrize(("algorithm", "in_shape", "n_filters", "window", "pooling"), WINOGRAD, ids=str)
+def test_winograd_matches_direct(isa, dtype, algorithm, in_shape, n_filters, window, pooling, pooled):
     """Values and gradients, within 4 * sqrt(terms) * eps of the largest sum of magnitudes; other bits, so it ran."""
     rng = np.random.default_rng(0)
     results = []
     x = rng.standard_normal((3, *in_shape)).astype(dtype)
-    for algorithm in ("direct", "auto"):
-        operations = [convolution(in_shape, n_filters, "relu", algorithm=algorithm, kernel_size=3, **window)]
+    for name in ("direct", algorithm):
+        operations = [convolution(in_shape, n_filters, "relu", algorithm=name, kernel_size=3, **window)]
         if pooled:
             operations.append(pool(operations[0].out_shape, **pooling))
         network = Network(operations, dtype=dtype, isa=isa)
