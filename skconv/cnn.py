@@ -40,9 +40,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Share of the values that training sets to zero before every dense layer, 0 <= dropout < 1.
     layers : list of (str, layer), default=None
         The architecture in full, without the output layer; the parameters above must then keep their defaults. Layers
-        are cloned. Their parameters are reached by name, as in a Pipeline: ``conv1__n_filters``.
+        are cloned. Their parameters are reached by name, as in a Pipeline: ``conv1__n_filters``; so no layer may have
+        the name of a parameter above or below.
     image_shape : tuple of ints, default=None
-        Shape of one image, where X is flat. None: a square gray image, or a signal of up to 64 values.
+        Shape of one image, where X is flat. None: a square gray image (for spatial_ndim=3 a cubic volume), or a signal
+        of up to 64 values.
     spatial_ndim : {1, 2, 3}, default=2
         Signals, images or volumes.
     standardize : bool, default=True
@@ -67,7 +69,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     tol : float, default=0.0001
         What counts as progress, see `n_iter_no_change`.
     verbose : int, default=0
-        1: a line per epoch; 2: the table of layers, too.
+        1 (or True): a line per epoch; 2: the table of layers, too.
     warm_start : bool, default=False
         Whether `fit` continues from the weights of the fit before, on the same image shape and classes and with layers
         of the same sizes; `n_iter_`, `t_` and the curves go on, too.

@@ -366,4 +366,10 @@ def test_probabilities():
     np.testing.assert_allclose(probabilities.sum(axis=1, dtype=np.float64), 1, atol=20 * np.finfo(np.float32).eps)
     np.testing.assert_allclose(classifier.predict_log_proba(X), np.log(probabilities), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(classifier.predict(X), classifier.classes_[probabilities.argmax(axis=1)])
+    # Outputs of hundreds: exp would overflow, and the logarithm of a probability of zero is not its.
+    classifier.coefs_[-1] = 1e4 * classifier.coefs_[-1]
+    log_probabilities = classifier.predict_log_proba(X)
+    assert np.isfinite(log_probabilities).all() and log_probabilities.min() < -1000
+    assert np.isfinite(classifier.predict_proba(X)).all()
+    classifier = small(max_iter=5).fit(X, Y)
     assert classifier.score(X, Y) == np.mean(classifier.predict(X) == Y)

@@ -233,6 +233,15 @@ def test_frames_are_named():
         classifier.predict(frame[frame.columns[::-1]])
 
 
+def test_statistics_of_more_than_a_block():
+    images = np.random.default_rng(0).normal(size=(80, 64, 64, 2))  # 327,680 pixels; a block is 131,072
+    images += np.linspace(0, 5, 80).reshape(80, 1, 1, 1)
+    images[..., 1] *= 10
+    classifier = CNNClassifier((), hidden_layer_sizes=(), max_iter=1).fit(images, np.arange(80) % 2)
+    np.testing.assert_allclose(classifier.input_mean_, images.mean(axis=(0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(classifier.input_scale_, 1 / images.std(axis=(0, 1, 2)), rtol=1e-6)
+
+
 def test_constant_channels_are_harmless():
     images = np.zeros((100, 8, 8, 2))
     images[..., 0], images[..., 1] = X.reshape(-1, 8, 8), 1e6

@@ -60,6 +60,16 @@ def test_shuffle_false_takes_samples_in_order():
     np.testing.assert_allclose(in_order.loss_curve_, shuffled.loss_curve_, rtol=1e-5)
 
 
+def test_dropout_is_drawn_anew_in_every_epoch():
+    still = dict(learning_rate_init=1e-30, alpha=0, shuffle=False, dropout=0.5)  # only dropout moves the loss
+    assert len(set(small(**still).fit(X, Y).loss_curve_)) == 3
+    classifier = small(**still)
+    for _ in range(3):
+        classifier.partial_fit(X, Y, classes=np.arange(10))
+    assert len(set(classifier.loss_curve_)) == 3
+    assert len(set(small(**still | dict(dropout=0)).fit(X, Y).loss_curve_)) == 1
+
+
 def test_history():
     classifier = small().fit(X, Y)
     assert classifier.n_iter_ == len(classifier.loss_curve_) == 3

@@ -1,6 +1,7 @@
 """Schedules, the plateau rule, the order of samples, step sizes: against their formulas and scikit-learn's solvers."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -243,6 +244,37 @@ def test_peak_may_be_lowered_between_epochs():
     before = network.weights.copy()
     next(walk)
     np.testing.assert_array_equal(network.weights, before)
+
+
+class Recorder:
+    """In place of a network: notes what it is told."""
+
+    def __init__(self):
+        self.rates, self.batches, self.epochs = [], [], []
+
+    def train(self, X, targets, order, bounds, *, rates, epoch, **_):
+        self.rates += list(rates)
+        self.batches += [tuple(order[a:b]) for a, b in pairwise(bounds)]
+        self.epochs += [epoch] * len(rates)
+        return 1.0, 1
+
+    def solver_state(self):
+        return type("State", (), dict(t=0))()
+
+
+def test_epochs_walk_the_schedule_from_end_to_end():
+    recorder, how = Recorder(), settings(solver="sgd", schedule="one_cycle")
+    walk = epochs(
+        recorder, None, None, np.arange(70), how, recorder.solver_state(), batch_size=8, max_iter=4, shuffle=True,
+        seed=3, first_epoch=5,
+    )  # fmt: skip
+    assert len(list(walk)) == 4
+    np.testing.assert_array_equal(recorder.rates, learning_rates("one_cycle", 0.001, np.arange(36), 36))
+    assert recorder.epochs == [5] * 9 + [6] * 9 + [7] * 9 + [8] * 9
+    for epoch in range(4):
+        batches = recorder.batches[9 * epoch : 9 * epoch + 9]
+        assert [len(batch) for batch in batches] == [8] * 8 + [6]
+        np.testing.assert_array_equal(np.concatenate(batches), shuffled(np.arange(70), 3, 5 + epoch))
 
 
 def test_divergence_raises():
