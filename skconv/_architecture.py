@@ -118,7 +118,8 @@ def named_layers(layers, taken=()):
         raise ValueError(f"layers must have at most {MAX_LAYERS} entries, got {len(layers)}")
     names = [name for name, _ in layers]
     for name, layer in layers:
-        if not isinstance(layer, Layer):
+        # A subclass could not be rebuilt from its name after unpickling.
+        if not isinstance(layer, Layer) or LAYERS.get(type(layer).__name__) is not type(layer):
             raise TypeError(
                 f"layer {name!r} must be one of {', '.join(sorted(LAYERS))}, got {type(layer).__name__} ({layer!r})"
             )

@@ -163,12 +163,14 @@ class BaseCNN(_BaseComposition):
 
     def _agrees(self, network):
         """Whether the fitted attributes are still those of the network."""
-        mine = (*self.coefs_, None, *self.intercepts_, self.input_mean_, self.input_scale_)
-        its = (*network.coefs, None, *network.intercepts, network.mean, network.scale)
+        mine = (*self.coefs_, None, *self.intercepts_)
+        its = (*network.coefs, None, *network.intercepts)
         return (
             self.image_shape_ == network.operations[0].in_shape
             and len(mine) == len(its)
-            and all(a is b for a, b in zip(mine, its, strict=True))
+            and all(a is b for a, b in zip(mine, its, strict=True))  # weights edited in place are the network's own
+            and np.array_equal(self.input_mean_, network.mean)
+            and np.array_equal(self.input_scale_, network.scale)
         )
 
     def _attach(self, network):
@@ -251,7 +253,7 @@ class BaseCNN(_BaseComposition):
         losses, scores, n_seen = [], [], 0
         if continues:
             losses, scores, n_seen = list(self.loss_curve_), list(self.validation_scores_ or []), self.t_
-        first_epoch = len(losses)
+        first_epoch, n_scores = len(losses), len(scores)
         kept = best = network.weights.copy()
         interrupted = False
         walk = epochs(
@@ -294,7 +296,8 @@ class BaseCNN(_BaseComposition):
             "best_loss_": None if self.early_stopping or not losses else min(losses),
             "loss_curve_": losses,
             "validation_scores_": scores if self.early_stopping else None,
-            "best_validation_score_": max(scores) if self.early_stopping and scores else None,
+            # Of this fit: the weights of an earlier best, and its validation samples, are gone.
+            "best_validation_score_": max(scores[n_scores:], default=None) if self.early_stopping else None,
             "n_iter_": len(losses),
             "t_": n_seen,
         }
@@ -331,26 +334,6 @@ class BaseCNN(_BaseComposition):
         self.n_parameters_ = network.n_parameters
         self.out_activation_ = "softmax"
         self._attach(network)
-
-    def _training_step(self, X, y):
-        """A function that runs mini-batch steps on X as one mini-batch, for benchmarks of the engine."""
-        settings = self._settings()
-        images = self._read(X, reset=True)
-        targets, classes = self._read_labels(y, images)
-        network, _ = self._new_network(images, len(classes), self._generator())
-        state = network.solver_state()
-        n = len(images)
-
-        def step(n_steps):
-            order = np.tile(np.arange(n), n_steps)
-            bounds = np.arange(0, (n_steps + 1) * n, n)
-            network.train(
-                images, targets, order, bounds, state=state, solver=settings.solver,
-                rates=settings.rates(state.t, state.t, n_steps, state.t + n_steps), settings=settings.for_engine(),
-            )  # fmt: skip
-            state.t += n_steps
-
-        return step
 
     def summary(self):
         """Return a table of the layers: name, operation, output shape, number of weights.
@@ -402,6 +385,6 @@ def _channel_statistics(images):
         block -= mean
         variance += np.square(block, out=block).sum(axis=0)
     deviation = np.sqrt(variance / len(flat))
-    # What rounding leaves of a constant channel is no scale.
-    constant = deviation <= 1e-7 * np.abs(mean)
+    # What rounding leaves of a constant channel is no scale, nor is what float32 cannot hold the reciprocal of.
+    constant = deviation <= np.maximum(1e-7 * np.abs(mean), 1e-37)
     return mean.astype(np.float32), np.where(constant, 1, 1 / np.where(constant, 1, deviation)).astype(np.float32)

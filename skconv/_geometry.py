@@ -17,6 +17,9 @@ from dataclasses import dataclass
 # numbers stay far below what compiled code can count (2**63).
 MAX_ELEMENTS = 2**40
 
+# Pixels of one pooling window: the engine lists them, and no image that such a window suits needs more.
+MAX_POOL = 2**22
+
 PADDINGS = ("valid", "same", "same_lower", "full")
 
 
@@ -262,6 +265,11 @@ def resolve_pool(input_size, *, kernel_size, stride=None, padding=0, dilation=1,
         ceil_mode=ceil_mode,
         name=name,
     )
+    if math.prod(window.kernel_size) > MAX_POOL:
+        raise ValueError(
+            f"{where}{window._describe()} pools over {math.prod(window.kernel_size)} pixels a window; "
+            "the limit is 2**22 pixels"
+        )
     for axis, (n, m) in enumerate(zip(input_size, window.extent, strict=True)):
         if max(window.pad_before[axis], window.pad_after[axis]) >= m:
             raise ValueError(

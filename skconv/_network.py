@@ -1,16 +1,18 @@
 """A network: operations bound to an image shape, one flat vector of weights, and what can be done with them."""
 
 import math
-import threading
 from dataclasses import dataclass
 
 import numpy as np
 
 from ._engine import effective_n_threads
+from ._operations import Reshape
 from ._plan import SLACK, Plan, aligned_zeros
 
 # Work worth a second thread: some 20 microseconds of multiply-adds, ten times what waking a thread costs.
 THREAD_WORK = 1_000_000
+# Multiply-adds of one thread between two looks at Ctrl-C in a prediction: a tenth of a second or less with AVX-512.
+PIECE_WORK = 5_000_000_000
 ALIGNMENT = 16  # elements: weights of every layer start on a cache line
 SOLVERS = {"gradient": 0, "sgd": 1, "adam": 2}
 
@@ -63,7 +65,8 @@ class Network:
     def __init__(self, operations, *, dtype="float32", mean=None, scale=None, isa=None):
         self.operations = list(operations)
         self.dtype = np.dtype(dtype)
-        self.mean, self.scale = mean, scale
+        # Copies: the engine has its own, and whoever edits theirs in place must be told apart.
+        self.mean, self.scale = (None if values is None else np.array(values) for values in (mean, scale))
         self.isa = isa
         self._segments = {}
         end = 0
@@ -78,9 +81,8 @@ class Network:
         self._storage = aligned_zeros(end + SLACK, self.dtype)
         self.weights = self._storage[:end]
         self.coefs, self.intercepts = self.arrays_of(self.weights)
-        self._trainers = {}
+        self._trainer = None
         self._predictors = []
-        self._lock = threading.Lock()
 
     def arrays_of(self, flat):
         """Views of a flat vector, shaped like the weights and intercepts."""
@@ -140,33 +142,48 @@ class Network:
         softmax : bool, default=False
             Turn the outputs into probabilities.
         """
+        self._check_input(X)
         n = len(X)
         if out is None:
             out = np.empty((n, *self.out_shape), dtype=self.dtype)
         if n == 0:
             return out
-        n_threads = effective_n_threads()
-        work = n * sum(operation.n_multiplications + math.prod(operation.in_shape) for operation in self.operations)
-        n_used = max(1, min(n_threads, work // THREAD_WORK))
-        plan = self._take_predictor(n_threads)
-        # Fewer chunks than threads: the work inside a sample is shared out instead.
-        by_units = n_used > 1 and -(-n // plan.chunk) < n_used
+        sample_work = sum(operation.n_multiplications + math.prod(operation.in_shape) for operation in self.operations)
+        n_threads = max(1, min(effective_n_threads(), n * sample_work // THREAD_WORK))
         flat = out.reshape(n, -1)
-        plan.engine.predict(X, flat, n_threads=n_used, by_units=by_units, softmax=softmax)
+        by_units = n < n_threads  # the work inside a sample is shared out
+        plan = self._take_predictor(n, n_threads, by_units)
+        piece = max(n_threads, n_threads * PIECE_WORK // sample_work)  # Python handles signals between pieces
+        for start in range(0, n, piece):
+            plan.engine.predict(
+                X, flat[start : start + piece], first=start, n_threads=n_threads, by_units=by_units,
+                softmax=softmax,
+            )  # fmt: skip
         self._predictors.append(plan)
         return out
 
-    def _take_predictor(self, n_threads):
+    def _check_input(self, X):
+        """The engine reads raw memory: it must be what the door (`_images`) makes."""
+        if X.shape[1:] != self.operations[0].in_shape or X.dtype not in ("uint8", "float32", "float64"):
+            raise ValueError(
+                f"X must be uint8, float32 or float64 of shape (n, {str(self.operations[0].in_shape)[1:]}, "
+                f"got {X.dtype} of shape {X.shape}"
+            )
+        if not (X.flags.c_contiguous and X.flags.aligned and X.dtype.isnative):
+            raise ValueError("X must be C-contiguous, aligned and of native byte order")
+
+    def _take_predictor(self, n, n_threads, by_units):
         # Every call owns a plan while it runs: list.pop is atomic, so predictions from many threads share none.
-        while self._predictors:
-            try:
-                plan = self._predictors.pop()
-            except IndexError:
-                break
-            if plan.engine.n_threads >= n_threads:
-                return plan
-        return Plan(self.operations, self._segments, self._storage, isa=self.isa, n_threads=n_threads,
-                    mean=self.mean, scale=self.scale)  # fmt: skip
+        try:
+            plan = self._predictors.pop()
+        except IndexError:
+            plan = None
+        if plan is None or plan.engine.n_threads < n_threads or plan.by_units != by_units:
+            plan = Plan(
+                self.operations, self._segments, self._storage, isa=self.isa, n_threads=n_threads, by_units=by_units,
+                mean=self.mean, scale=self.scale,
+            )  # fmt: skip
+        return plan
 
     # ---- training ---------------------------------------------------------------------------------------------
 
@@ -175,19 +192,19 @@ class Network:
         work = 3 * batch_size * sum(operation.n_multiplications for operation in self.operations)
         return max(1, min(effective_n_threads(), work // THREAD_WORK))
 
-    def _trainer(self, batch_size, n_threads):
-        key = (batch_size, n_threads)
-        if key not in self._trainers:
-            self._trainers.clear()  # one at a time: it holds the activations of a mini-batch
-            self._trainers[key] = Plan(
+    def _take_trainer(self, batch_size, n_threads):
+        # One at a time, because it holds the activations of a mini-batch; the last mini-batch of an epoch is smaller.
+        plan = self._trainer
+        if plan is None or plan.capacity < batch_size or plan.engine.n_threads < n_threads:
+            plan = self._trainer = Plan(
                 self.operations, self._segments, self._storage, isa=self.isa, n_threads=n_threads,
                 capacity=batch_size, mean=self.mean, scale=self.scale,
             )  # fmt: skip
-        return self._trainers[key]
+        return plan
 
     def train(
         self, X, targets, order, bounds, *, state, solver, rates, settings, seed=0, epoch=0, training=True,
-        seconds=1e9, n_threads=None,
+        seconds=1e9, n_threads=None, largest=None,
     ):  # fmt: skip
         """Run mini-batches ``order[bounds[i]:bounds[i + 1]]`` without the GIL, for `seconds` at most.
 
@@ -209,14 +226,18 @@ class Network:
             No mini-batch begins later than that.
         n_threads : int, default=None
             None: as many as may pay.
+        largest : int, default=None
+            Samples of the largest mini-batch, where known.
 
         Returns
         -------
         n_done, loss, n_correct : number of mini-batches run, sum of the losses, number of right answers
         """
-        largest = int(np.max(np.diff(bounds)))
+        if largest is None:
+            largest = int(np.max(np.diff(bounds)))
         most = self.n_training_threads(largest)
-        plan = self._trainer(largest, most)
+        self._check_input(X)
+        plan = self._take_trainer(largest, most)
         n_done = plan.engine.train(
             X, order, bounds, targets, n_threads=most if n_threads is None else n_threads, solver=SOLVERS[solver],
             settings=settings, rates=rates, weights=_address(self._storage), state_1=_address(state.first),
@@ -238,7 +259,10 @@ class Network:
             By the standardised input.
         gradient : ndarray of shape (n_weights,)
         """
+        self._check_input(X)
         n = len(X)
+        if all(type(operation) is Reshape for operation in self.operations):
+            return np.array(dy, dtype=self.dtype).reshape(X.shape), np.zeros(0, dtype=self.dtype)
         dy = np.require(dy, dtype=self.dtype, requirements=["C", "A"])
         dx = np.empty((n, *self.operations[0].in_shape), dtype=self.dtype)
         state = self.solver_state()
@@ -257,7 +281,7 @@ class Network:
 
     def release(self):
         """Give back the memory that training held."""
-        self._trainers.clear()
+        self._trainer = None
 
     def loss_and_gradient(self, X, targets, alpha=0.0):
         """Mean loss over all samples as one mini-batch, and its gradient as a flat vector (dropout off)."""

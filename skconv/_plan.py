@@ -32,6 +32,10 @@ MAX_STAGED = 256
 # Winograd's algorithm from this many channels on both sides, and this many tiles of 4x4 pixels.
 WINOGRAD_CHANNELS = 32
 WINOGRAD_TILES = 4
+# A slot of a mini-batch has a gradient buffer of its own, zeroed and added once: samples of a slot at least, so that
+# this stays below one percent of the multiplications, and at most.
+SLOT_WORK = 256  # multiplications per weight
+MAX_SLOT_SAMPLES = 8
 WINOGRAD_WASTE = 1.7  # pixels of the tiles per pixel of the map
 SLACK = 64  # elements that register tiles may read past the end of an array
 LINE = 64  # bytes of a cache line
@@ -202,14 +206,19 @@ class Plan:
         At most.
     capacity : int
         Samples per mini-batch at most; 0 for a plan that only predicts.
+    by_units : bool
+        Whether predictions share out the work inside samples, of which there are then fewer than threads.
     mean, scale : array of shape (n_channels,) or None
         Standardisation of the input.
     wants_dx : bool
         Whether the gradient by the (standardised) input will be asked for.
     """
 
-    def __init__(self, operations, segments, weights, *, isa=None, n_threads=1, capacity=0, mean=None, scale=None,
-                 wants_dx=False):  # fmt: skip
+    def __init__(
+        self, operations, segments, weights, *, isa=None, n_threads=1, capacity=0, by_units=False, mean=None,
+        scale=None, wants_dx=False,
+    ):  # fmt: skip
+        self.by_units = by_units
         self.weights = weights  # keeps the memory alive that the engine points into
         itemsize = weights.itemsize
         table = kernels(weights.dtype.name, isa)
@@ -224,7 +233,9 @@ class Plan:
             shape = (step.pool or step.operation).out_shape
             maps.append(MapLayout(shape, *margins[i + 1], itemsize, compact=i == len(steps) - 1))
             step.x, step.y = maps[i], maps[i + 1]
-        sample_bytes = sum(m.sample_stride for m in maps) + sum(step.index_bytes for step in steps if trains)
+        # A plan that only predicts writes its output straight to the caller.
+        kept = maps if trains else maps[:-1]
+        sample_bytes = sum(m.sample_stride for m in kept) + sum(step.index_bytes for step in steps if trains) + 1
 
         # Stages: wide layers stand alone; the first and the last stage do not.
         starts = [0]
@@ -243,9 +254,9 @@ class Plan:
             n_places = self.capacity
         else:
             self.capacity = capacity or self.chunk
-            n_places = self.chunk * n_threads
+            n_places = n_threads if by_units else self.chunk * n_threads
         size = 0
-        for layout in maps:
+        for layout in kept:
             size = layout.place(size, n_places)
         for step in steps:
             step.index_origin, step.index_sample = size, step.index_bytes
@@ -271,15 +282,21 @@ class Plan:
             n_threads=n_threads,
             maps_size=size + SLACK * itemsize,
             scratch_size=scratch,
-            gradient_values=max(m.n_values for m in maps),
+            gradient_values=max(m.n_values for m in maps) if trains else 0,
+            slot_samples=self._slot_samples(operations, steps),
             stage_values=[maps[max(first - 1, 0)].n_values for first, _, _ in stages],
             slot_size=max(self._slot_size, LINE) if trains else 0,
             wide_size=self._wide_size,
         )
         if trains:
             self.engine.set_blocks(blocks)
-        self.n_places = n_places
-        self.n_multiplications = sum(operation.n_multiplications for operation in operations)
+
+    @staticmethod
+    def _slot_samples(operations, steps):
+        n_weights = sum(step.weights.n_coef for step in steps if step.weights is not None and not step.is_wide)
+        work = 3 * sum(operation.n_multiplications for operation in operations)
+        wanted = max(1, min(MAX_SLOT_SAMPLES, SLOT_WORK * n_weights // max(work, 1)))
+        return 1 << (wanted - 1).bit_length()  # a power of two: mini-batches are, and slots then are equal
 
     def _layer(self, table, step, trains, needs_dx, number, is_output):
         operation = step.operation

@@ -214,16 +214,16 @@ def epochs(network, X, targets, samples, settings, state, *, batch_size, max_ite
     for epoch in range(max_iter):
         start = time.perf_counter()
         order = np.ascontiguousarray(shuffled(samples, seed, first_epoch + epoch) if shuffle else samples, np.intp)
+        rates = settings.rates(state.t, epoch * n_batches, n_batches, max_iter * n_batches)
         loss, n_correct, batch = 0.0, 0, 0
         while batch < n_batches:
             began = time.perf_counter()
             n_threads = threads.choose(began)
             is_trial = n_threads != threads.best
             n_done, stretch_loss, stretch_correct = network.train(
-                X, targets, order, bounds[batch:], state=state, solver=settings.solver,
-                rates=settings.rates(state.t, epoch * n_batches + batch, n_batches - batch, max_iter * n_batches),
+                X, targets, order, bounds[batch:], state=state, solver=settings.solver, rates=rates[batch:],
                 settings=settings.for_engine(), seed=seed, epoch=first_epoch + epoch, n_threads=n_threads,
-                seconds=TRIAL_SECONDS if is_trial else STRETCH_SECONDS,
+                seconds=TRIAL_SECONDS if is_trial else STRETCH_SECONDS, largest=min(batch_size, n),
             )  # fmt: skip
             threads.learn(n_threads, (time.perf_counter() - began) / n_done)
             state.t += n_done

@@ -300,3 +300,21 @@ def test_batch_split_agnosticism():
         parts = [classifier.predict_proba(DIGITS[i : i + size]) for i in range(0, len(DIGITS), step)]
         expected = np.concatenate([whole[i : i + size] for i in range(0, len(DIGITS), step)])
         np.testing.assert_array_equal(np.concatenate(parts), expected)
+
+
+def test_standardisation_edited_in_place_takes_effect():
+    X, y = np.random.default_rng(0).random((40, 6, 6)), np.arange(40) % 2
+    classifier = CNNClassifier(max_iter=1, random_state=0).fit(X, y)
+    before = classifier.predict_proba(X)
+    classifier.input_scale_ *= 3
+    after = classifier.predict_proba(X)
+    assert not np.array_equal(before, after)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(classifier)).predict_proba(X), after)
+
+
+def test_data_too_small_to_be_scaled():
+    """Deviations whose reciprocal float32 cannot hold are those of a constant channel."""
+    X, y = np.random.default_rng(0).random((40, 6, 6)) * 1e-40, np.arange(40) % 2
+    classifier = CNNClassifier(max_iter=1, random_state=0).fit(X, y)
+    assert classifier.input_scale_ == 1
+    assert np.isfinite(classifier.predict_proba(X)).all()

@@ -404,3 +404,11 @@ def test_per_axis():
         per_axis((0, 1), "stride", 2, minimum=1)
     with pytest.raises(TypeError, match=r"stride must be an int or a tuple of 2 ints, got '33' \(str\)"):
         per_axis("33", "stride", 2, minimum=1)
+
+
+@pytest.mark.parametrize("kernel_size", [65536, (65536, 65537), 46341])
+def test_pooling_windows_are_bounded(kernel_size):
+    """Windows of more than 2**22 pixels: the engine lists the pixels of a window (2**32 of them once wrapped to 0)."""
+    padding = kernel_size - 1 if isinstance(kernel_size, int) else tuple(k - 1 for k in kernel_size)
+    with pytest.raises(ValueError, match=r"layer 'p': kernel_size=.* the limit is 2\*\*22 pixels"):
+        resolve_pool((8, 8), kernel_size=kernel_size, padding=padding, name="p")

@@ -236,3 +236,19 @@ def test_deferred_interrupts_in_a_thread_and_where_they_are_ignored():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_interrupt_within_one_long_mini_batch():
+    """A mini-batch of many seconds is abandoned: the weights of the last finished epoch stay."""
+    run("""
+images, labels = big()
+images = np.concatenate([images] * 8)
+labels = np.concatenate([labels] * 8)
+start = time.monotonic()
+press_when(lambda: fits and time.monotonic() - start > 1.5)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    classifier = CNNClassifier(batch_size=len(images), random_state=0).fit(images, labels)
+assert time.monotonic() - pressed[0] < SOON
+assert not hasattr(classifier, "coefs_")
+""")

@@ -451,3 +451,14 @@ def test_algorithms_agree():
     assert not np.array_equal(direct, winograd)
     # 297 products a sum: four times the rounding of a random walk, relative to the largest value.
     np.testing.assert_allclose(winograd, direct, rtol=0, atol=4 * np.sqrt(297) * 2**-23 * np.abs(direct).max())
+
+
+def test_parameters_set_after_fit_wait_for_the_next_fit():
+    X = np.random.default_rng(0).standard_normal((3, 8, 8, 2)).astype(np.float32)
+    layer = Conv2DTransformer(4, 3, random_state=0).fit(X)
+    expected = layer.transform(X)
+    layer.set_params(padding="valid")
+    for fitted in (layer, pickle.loads(pickle.dumps(layer))):
+        np.testing.assert_array_equal(fitted.transform(X), expected)
+        np.testing.assert_allclose(fitted.transform(X.astype(np.float64)), expected, rtol=0, atol=1e-5)
+    assert layer.fit(X).transform(X).shape == (3, 6, 6, 4)

@@ -5,6 +5,7 @@ for bit; what goes through exp, tanh or a division is compared in float64 within
 """
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -263,13 +264,13 @@ FUSED = [
     ((9, 11, 2), 16, {"kernel_size": 2, "stride": 2, "padding": "same"}, {"kernel_size": 2, "stride": 1}),
     ((40, 41, 1), 8, {"kernel_size": 5, "padding": "same"}, {"kernel_size": 3, "stride": 2}),
     ((20, 20, 1), 8, {"kernel_size": 3}, {"kernel_size": 2, "dilation": 3, "stride": 2}),
-    ((12,), None, None, None),
+    ((30, 3), 7, {"kernel_size": 5, "padding": "same"}, {"kernel_size": 3, "stride": 2}),
     ((6, 7, 8, 2), 4, {"kernel_size": 3, "padding": "same"}, {"kernel_size": 2}),
     ((6, 7, 8, 2), 4, {"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}),
 ]
 
 
-@pytest.mark.parametrize(("in_shape", "n_filters", "window", "pooling"), [f for f in FUSED if f[1]], ids=str)
+@pytest.mark.parametrize(("in_shape", "n_filters", "window", "pooling"), FUSED, ids=str)
 def test_fused_pooling_matches_reference(isa, dtype, in_shape, n_filters, window, pooling):
     """Convolution, ReLU and max pooling in one pass, forward and backward, bit for bit."""
     rng = np.random.default_rng(0)
@@ -487,36 +488,6 @@ def test_input_types_are_converted_as_they_are_gathered(isa, source):
     np.testing.assert_array_equal(network.predict(x), network.predict(x.astype(np.float32)))
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.25, 0.9])
-def test_dropout_draws_by_counter(isa, rate):
-    """Forward and backward use the same draws, which are those of the reference's Philox."""
-    n = 70
-    network = Network([Drop("drop", (n,), (n,), rate)], isa=isa, dtype="float64")
-    x = np.ones((2, n))
-    np.testing.assert_array_equal(network.predict(x), x)
-    seed, epoch = 2**40 + 7, 3
-    weights = Network([DenseProduct("dense", (n,), (n,), "identity", False), Drop("drop", (n,), (n,), rate)],
-                      dtype="float64", isa=isa)  # fmt: skip
-    weights.coefs[0][...] = np.eye(n)
-    order = np.array([1, 0])
-    state = weights.solver_state()
-    weights.train(x, np.zeros(2, np.int32), order, np.array([0, 2]), state=state, solver="gradient",
-                  rates=np.zeros(1), settings=(0.0, 0.0, 0.0, 0.0, False), seed=seed, epoch=epoch)  # fmt: skip
-    # The gradient of sample i passes where its draws kept the unit: columns of dropped units stay zero.
-    kept = np.zeros((2, n), dtype=bool)
-    for sample in range(2):
-        for block in range(-(-n // 4)):
-            counter = [block, sample, 0, epoch]
-            number = 1  # the second step of the network
-            key = [seed & 0xFFFFFFFF, (seed >> 32) ^ (number * 0x9E3779B9 & 0xFFFFFFFF)]
-            words = reference.philox4x32(counter, key)
-            for i in range(4 * block, min(4 * block + 4, n)):
-                kept[sample, i] = int(words[i - 4 * block]) >= int(rate * 2**32)
-    (gradient,), _ = weights.arrays_of(state.first)
-    np.testing.assert_array_equal(np.any(gradient != 0, axis=0), kept.any(axis=0))
-    assert abs(kept.mean() - (1 - rate)) < 0.15
-
-
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_sgd_matches_reference(isa, nesterov):
     network = small_network(isa=isa)
@@ -574,3 +545,49 @@ def test_window_in_3d_keeps_ceil_mode():
     window = window_in_3d(Window((2,), (2,), (1,), (0,), (0,), True))
     assert window.ceil_mode
     assert window.kernel_size == (1, 1, 2)
+
+
+def test_activations_keep_small_values(isa):
+    """In float32: elu near zero and logistic far below, where naive formulas lose all digits."""
+    for name, z in (("elu", -1e-5), ("logistic", -20.0)):
+        x = np.full((1, 1, 1, 5), z, dtype=np.float32)
+        y = Network([Activate("act", (1, 1, 5), (1, 1, 5), name)], isa=isa).predict(x)
+        np.testing.assert_allclose(y, reference.activation(x.astype(np.float64), name), rtol=1e-6)
+
+
+def test_trainer_survives_the_short_last_mini_batch():
+    network = small_network("relu", "float32")
+    x, y = np.ones((20, 9, 8, 2), np.float32), np.zeros(20, np.int32)
+    state = network.solver_state()
+    for bounds in ([0, 16, 20], [16, 20], [0, 16]):
+        network.train(
+            x, y, np.arange(20), np.array(bounds), state=state, solver="sgd", rates=np.zeros(2),
+            settings=(0.0, 0.0, 0.0, 0.0, False),
+        )  # fmt: skip
+        assert network._trainer.capacity == 16
+    network.release()
+    assert network._trainer is None
+
+
+def test_input_that_no_door_made_is_refused():
+    network = small_network("relu", "float32")
+    x = np.ones((4, 9, 8, 2), np.float32)
+    with pytest.raises(ValueError, match="C-contiguous"):
+        network.predict(x[::2, :, ::-1])
+    for wrong in (x[..., :1], x.astype(np.int64)):
+        with pytest.raises(ValueError, match="X must be uint8, float32 or float64 of shape"):
+            network.predict(wrong)
+
+
+def test_predictors_hold_no_output():
+    """Predicting one large image on many threads takes one padded copy of it, not a map of the output per thread."""
+    from skconv._plan import Plan
+
+    operation = convolution((400, 400, 1), 64, kernel_size=3, padding="same")
+    network = Network([operation])
+    tracemalloc.start()
+    plan = Plan(network.operations, network._segments, network._storage, n_threads=16, by_units=True)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert plan.by_units
+    assert size < 16 * (402 * 402 * 4 + 300_000)

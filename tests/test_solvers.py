@@ -9,7 +9,7 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 
 from skconv._network import Network
 from skconv._operations import DenseProduct
-from skconv.solvers import SCHEDULES, Settings, Stopping, epochs, learning_rates, shuffled
+from skconv.solvers import SCHEDULES, Settings, Stopping, ThreadChooser, epochs, learning_rates, shuffled
 
 N = 1000
 
@@ -250,13 +250,19 @@ class Recorder:
     """In place of a network: notes what it is told."""
 
     def __init__(self):
-        self.rates, self.batches, self.epochs = [], [], []
+        self.rates, self.batches, self.epochs, self.threads = [], [], [], set()
 
-    def train(self, X, targets, order, bounds, *, rates, epoch, **_):
-        self.rates += list(rates)
-        self.batches += [tuple(order[a:b]) for a, b in pairwise(bounds)]
-        self.epochs += [epoch] * len(rates)
-        return 1.0, 1
+    def train(self, X, targets, order, bounds, *, rates, epoch, n_threads, **_):
+        assert len(rates) == len(bounds) - 1
+        n_done = min(2, len(rates))  # a stretch of two mini-batches
+        self.rates += list(rates[:n_done])
+        self.batches += [tuple(order[a:b]) for a, b in pairwise(bounds[: n_done + 1])]
+        self.epochs += [epoch] * n_done
+        self.threads.add(n_threads)
+        return n_done, 1.0, 1
+
+    def n_training_threads(self, batch_size):
+        return 4
 
     def solver_state(self):
         return type("State", (), dict(t=0))()
@@ -270,6 +276,7 @@ def test_epochs_walk_the_schedule_from_end_to_end():
     )  # fmt: skip
     assert len(list(walk)) == 4
     np.testing.assert_array_equal(recorder.rates, learning_rates("one_cycle", 0.001, np.arange(36), 36))
+    assert recorder.threads == {1, 2, 3, 4}
     assert recorder.epochs == [5] * 9 + [6] * 9 + [7] * 9 + [8] * 9
     for epoch in range(4):
         batches = recorder.batches[9 * epoch : 9 * epoch + 9]
@@ -288,3 +295,26 @@ def test_divergence_raises():
         ValueError, match=r"diverged in epoch \d: the loss is (nan|inf).*learning_rate_init \(now 1e\+300\)"
     ):
         list(walk)
+
+
+def test_thread_chooser_tries_all_and_keeps_the_fastest():
+    chooser, now, counts = ThreadChooser(8), 0.0, []
+    for _ in range(200):
+        count = chooser.choose(now)
+        chooser.learn(count, {1: 8.0, 2: 4.0, 4: 3.0, 7: 2.0, 8: 30.0}[count])
+        counts.append(count)
+        now += 0.05
+    assert sorted(set(counts[:5])) == [1, 2, 4, 7, 8]
+    assert counts.count(7) > 185  # a neighbour every two seconds
+    assert chooser.best == 7
+    # The other process goes: a neighbour's trial finds it out.
+    for _ in range(200):
+        count = chooser.choose(now)
+        chooser.learn(count, {1: 8.0, 2: 4.0, 4: 3.0, 7: 2.0, 8: 1.0}[count])
+        now += 0.05
+    assert chooser.best == 8
+
+
+def test_thread_chooser_of_one_thread():
+    chooser = ThreadChooser(1)
+    assert [chooser.choose(now) for now in (0, 1, 5)] == [1, 1, 1]

@@ -173,3 +173,13 @@ def test_summary_is_a_table():
 )
 def test_n_steps_to_epochs(n_samples, batch_size, expected):
     assert _architecture.n_steps_to_epochs(n_samples, batch_size, 2000, 10, 100) == expected
+
+
+def test_subclass_of_a_layer_is_refused():
+    from skconv._architecture import named_layers
+
+    class MyPool(MaxPool):
+        pass
+
+    with pytest.raises(TypeError, match="layer 'pool1' must be one of .*, got MyPool"):
+        named_layers([("pool1", MyPool(2))])

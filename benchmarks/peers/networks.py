@@ -168,3 +168,29 @@ def build_skconv(name):
         random_state=0,
         standardize=False,
     )
+
+
+def training_step(clf, X, y):
+    """Return a function that runs n training steps of a CNNClassifier, all on X as one mini-batch.
+
+    It goes below the estimator's public methods, as a PyTorch loop does: no checks, no epochs, everything preloaded.
+    """
+    import numpy as np
+
+    settings = clf._settings()
+    images = np.ascontiguousarray(X)
+    targets = y.astype(np.int32)
+    network, _ = clf._new_network(images, int(y.max()) + 1, np.random.RandomState(clf.random_state))
+    state = network.solver_state()
+    n = len(images)
+
+    def step(n_steps):
+        order = np.tile(np.arange(n), n_steps)
+        bounds = np.arange(0, (n_steps + 1) * n, n)
+        network.train(
+            images, targets, order, bounds, state=state, solver=settings.solver,
+            rates=settings.rates(state.t, state.t, n_steps, state.t + n_steps), settings=settings.for_engine(),
+        )  # fmt: skip
+        state.t += n_steps
+
+    return step

@@ -28,7 +28,7 @@ def start_skconv(name, seed):
     import skconv
 
     X, y = networks.random_batch(name, seed)
-    step = networks.build_skconv(name)._training_step(X, y)
+    step = networks.training_step(networks.build_skconv(name), X, y)
     return step, {"skconv": skconv.__version__, "numpy": np.__version__}
 
 

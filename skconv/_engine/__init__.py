@@ -1,7 +1,7 @@
 """The engine: compiled layers, the training loop, and one table of kernels per instruction set and precision.
 
 Which instruction set runs is chosen once, at import: the best that the processor has, or the one that the environment
-variable ``SKCONV_ISA`` names (``baseline``, ``avx2``, ``avx512``).
+variable ``SKCONV_ISA`` names (``baseline``, ``avx2`` or ``avx512``; ``neon`` on Arm).
 """
 
 import importlib.util
@@ -9,13 +9,14 @@ import os
 
 from . import cpu
 
-_LEVELS = ("baseline", "avx2", "avx512")
+# Level of the processor (cpu.level) that each instruction set asks for; NEON belongs to every 64-bit Arm processor.
+_LEVELS = {"baseline": 0, "neon": 0, "avx2": 1, "avx512": 2}
 _BUILT = tuple(name for name in _LEVELS if importlib.util.find_spec(f"{__name__}._kernels_{name}_float32"))
 
 
 def available_isas():
     """Return the instruction sets that this processor has and this build holds, the best one last."""
-    return tuple(name for name in _LEVELS[: cpu.level() + 1] if name in _BUILT)
+    return tuple(name for name in _BUILT if _LEVELS[name] <= cpu.level())
 
 
 def _choose():
@@ -75,13 +76,13 @@ def effective_n_threads():
         from joblib import cpu_count
 
         _n_cpus = cpu_count()
-    if os.environ.get("OMP_NUM_THREADS"):
-        return max(1, cpu.max_threads())
-    return max(1, min(cpu.max_threads(), _n_cpus))
+    # Who asks for more threads than processors gets them, within reason: each has scratch memory of its own.
+    most = max(64, 4 * _n_cpus) if os.environ.get("OMP_NUM_THREADS") else _n_cpus
+    return max(1, min(cpu.max_threads(), most))
 
 
 def fma_peak(n_threads=1):
     """Return the measured speed of float32 multiply-adds in registers, in GFLOP/s."""
-    from .engine import fma_peak as measure
+    from .peak import fma_peak as measure
 
     return measure(kernels("float32"), n_threads)

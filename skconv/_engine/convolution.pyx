@@ -21,7 +21,7 @@ are zero.  Input maps carry the zero padding as a margin, so no loop has edge ca
 from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
-from .layer cimport Layer, Pass, Tables
+from .layer cimport Layer, Pass, Tables, round_up
 from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Product, Run, Windows
 from .windows cimport PoolWindows
 from .winograd cimport Winograd
@@ -40,10 +40,6 @@ cdef struct Phase:
     Py_ssize_t block            # lines per product
     Py_ssize_t *dz_rows
     Py_ssize_t *dx_rows
-
-
-cdef Py_ssize_t round_up(Py_ssize_t n_bytes) noexcept nogil:
-    return (n_bytes + 63) // 64 * 64
 
 
 def phases_of_axis(size, kernel, stride, dilation, before):

@@ -6,14 +6,19 @@ cdef extern from *:
     static int skconv_level(void)
     {
         __builtin_cpu_init();
+    #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
+        return __builtin_cpu_supports("x86-64-v4") ? 2 : __builtin_cpu_supports("x86-64-v3") ? 1 : 0;
+    #else
         if (!(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi")
-              && __builtin_cpu_supports("bmi2")))
+              && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("lzcnt")
+              && __builtin_cpu_supports("movbe")))
             return 0;
         if (!(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
               && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq")
               && __builtin_cpu_supports("avx512vl")))
             return 1;
         return 2;
+    #endif
     }
     #else
     static int skconv_level(void) { return 0; }

@@ -12,7 +12,7 @@ its weights cross the cache once per mini-batch and its gradient needs no second
 """
 from libc.string cimport memset
 
-from .layer cimport Layer, Pass, Tables
+from .layer cimport Layer, Pass, Tables, round_up
 from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Product, Run
 
 cdef enum:
@@ -62,7 +62,7 @@ cdef class DenseLayer(Layer):
         if self.needs_dx:
             self.packed = self.tables.bytes((self.n_inputs * self.n_units_out + 128) * self.itemsize)
         if not is_wide:
-            self.scratch_size = ((max_samples * self.n_units_out + 64) * self.itemsize + 63) // 64 * 64
+            self.scratch_size = round_up((max_samples * self.n_units_out + 64) * self.itemsize)
 
     cdef Py_ssize_t *_rows(self, Py_ssize_t n, Py_ssize_t stride) except NULL:
         cdef Py_ssize_t *rows = self.tables.sizes(n)

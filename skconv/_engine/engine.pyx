@@ -15,17 +15,16 @@ A wide dense layer is a stage of its own.  Activations live in places: a few per
 per sample of the mini-batch where a barrier separates forward from backward.  Every gradient buffer belongs to a
 slot, every weight to one block, so results do not depend on the number of threads.
 """
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport int32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from time import perf_counter
-
 import numpy as np
 
 from .dense cimport DenseLayer
-from .layer cimport Layer, Pass, kernels_of
+from .layer cimport Layer, Pass, kernels_of, round_up
 from .table cimport FROM_FLOAT32, FROM_FLOAT64, FROM_UINT8, Kernels, Update
 
 cdef extern from *:
@@ -34,7 +33,11 @@ cdef extern from *:
     static double skconv_seconds(void)
     {
         struct timespec now;
+    #ifdef CLOCK_MONOTONIC
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    #else
         timespec_get(&now, TIME_UTC);
+    #endif
         return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     }
     /* Cython makes a prange inside a parallel block a loop without a barrier at its end ("omp for nowait"). */
@@ -48,7 +51,6 @@ cdef extern from *:
 
 cdef enum:
     MAX_SLOTS = 16          # of a mini-batch: as many threads can share it
-    SLOT_SAMPLES = 8        # of a slot at least: its gradient buffer must be zeroed and added
     BLOCK_WEIGHTS = 4096    # per task of the update
 
 cdef struct Batch:
@@ -58,6 +60,7 @@ cdef struct Batch:
     char *dx                # and room for its gradient by the input, or NULL
     Py_ssize_t n
     Py_ssize_t n_slots
+    Py_ssize_t chunk        # samples that go through a stage together
     Py_ssize_t n_done       # mini-batches of the call
     Update update           # settings of the solver, with the mini-batch's rate
 
@@ -76,9 +79,13 @@ cdef struct Block:
     bint decays
 
 
-cpdef Py_ssize_t count_slots(Py_ssize_t n):
-    """Slots of a mini-batch of n samples."""
-    return min(MAX_SLOTS, max(1, n // SLOT_SAMPLES))
+cdef bint check_signals() noexcept with gil:
+    """Let Python handle what came in; True where that raised KeyboardInterrupt."""
+    try:
+        PyErr_CheckSignals()
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 cdef class Engine:
@@ -105,6 +112,8 @@ cdef class Engine:
         The widest map, in elements: room for one sample's gradient.
     stage_values : list of int
         Elements of one sample at the input of each stage.
+    slot_samples : int
+        Samples of a slot at least: its gradient buffer must be zeroed and added.
     slot_size, wide_size : int
         Bytes of one slot's gradients, and of the wide layers' gradients; 0 where nothing is trained.
     """
@@ -126,6 +135,7 @@ cdef class Engine:
         Py_ssize_t scratch_size
         Py_ssize_t gradient_size
         char *slots
+        Py_ssize_t slot_samples
         Py_ssize_t slot_size
         char *wide
         Py_ssize_t n_outputs
@@ -137,10 +147,12 @@ cdef class Engine:
         readonly Py_ssize_t n_correct
         double deadline             # on the clock of skconv_seconds
         bint is_late
+        double next_check           # for signals
+        bint is_interrupted
         list _owned
 
     def __init__(self, kernels, layers, stages, *, chunk, capacity, n_places, n_threads, maps_size, scratch_size,
-                 gradient_values, stage_values, slot_size=0, wide_size=0):
+                 gradient_values, stage_values, slot_samples=8, slot_size=0, wide_size=0):
         cdef Py_ssize_t i
         self.k = kernels_of(kernels)
         self._owned = [kernels]
@@ -163,14 +175,18 @@ cdef class Engine:
             if i > 0 and slot_size > 0:
                 self.stages[i].gradient = self._allocate((capacity * stage_values[i] + 64) * self.k.itemsize)
         self.maps = self._allocate(maps_size)
-        self.gradient_size = (chunk * gradient_values + 64) * self.k.itemsize
-        self.gradient_size = (self.gradient_size + 63) // 64 * 64
+        self.gradient_size = round_up((chunk * gradient_values + 64) * self.k.itemsize)
         self.scratch_size = scratch_size + 2 * self.gradient_size
         self.scratch = self._allocate(self.scratch_size * n_threads)
+        self.slot_samples = slot_samples
         self.slot_size = slot_size
         if slot_size > 0:
-            self.slots = self._allocate(slot_size * count_slots(capacity))
+            self.slots = self._allocate(slot_size * self._count_slots(capacity))
             self.wide = self._allocate(wide_size)
+
+    cdef Py_ssize_t _count_slots(self, Py_ssize_t n) noexcept nogil:
+        """Slots of a mini-batch of n samples."""
+        return min(MAX_SLOTS, max(1, n // self.slot_samples))
 
     cdef char *_allocate(self, Py_ssize_t size) except NULL:
         """Zeroed memory that lives as long as the engine, on a cache line of its own."""
@@ -207,7 +223,7 @@ cdef class Engine:
 
     cdef void _chunk_of(self, const Batch *b, Py_ssize_t first, Py_ssize_t last, int thread, Pass *p) noexcept nogil:
         p[0] = b.base
-        p.n = min(self.chunk, last - first)
+        p.n = min(b.chunk, last - first)
         p.place = first if self.keeps_batch else thread * self.chunk
         p.scratch = self.scratch + thread * self.scratch_size
         if p.order != NULL:
@@ -252,9 +268,11 @@ cdef class Engine:
             Py_ssize_t first, last = (slot + 1) * b.n // b.n_slots
         first = slot * b.n // b.n_slots
         while first < last:
+            if self._is_interrupted(thread):
+                return
             self._chunk_of(b, first, last, thread, &p)
             self._forward_layers(stage, &p)
-            first += self.chunk
+            first += b.chunk
 
     cdef void _loss_slot(self, const Batch *b, Py_ssize_t slot, int thread) noexcept nogil:
         """The last stage of a slot, with the loss, there and back."""
@@ -267,6 +285,8 @@ cdef class Engine:
         memset(self.slots + slot * self.slot_size, 0, self.slot_size)
         first = slot * b.n // b.n_slots
         while first < last:
+            if self._is_interrupted(thread):
+                return
             self._chunk_of(b, first, last, thread, &p)
             p.gradients = self.slots + slot * self.slot_size
             self._forward_layers(stage, &p)
@@ -284,7 +304,7 @@ cdef class Engine:
                     b.targets[p.order[i] if p.order != NULL else p.first + i], 1.0 / b.n, p.dy + i * row, &hit)
                 correct += hit
             self._backward_layers(b, stage, first, &p)
-            first += self.chunk
+            first += b.chunk
         self.slot_loss[slot] = loss
         self.slot_correct[slot] = correct
 
@@ -294,12 +314,14 @@ cdef class Engine:
             Py_ssize_t first, last = (slot + 1) * b.n // b.n_slots
         first = slot * b.n // b.n_slots
         while first < last:
+            if self._is_interrupted(thread):
+                return
             self._chunk_of(b, first, last, thread, &p)
             p.gradients = self.slots + slot * self.slot_size
             p.dy_sample = self.stages[stage + 1].row
             p.dy = self.stages[stage + 1].gradient + first * p.dy_sample
             self._backward_layers(b, stage, first, &p)
-            first += self.chunk
+            first += b.chunk
 
     cdef void _whole(self, const Batch *b, Py_ssize_t stage, Pass *p) noexcept nogil:
         """The pass of a wide layer: all samples at once."""
@@ -353,7 +375,7 @@ cdef class Engine:
         cdef:
             Update u = b.update
             Block *blk = self.blocks + block
-            Py_ssize_t at = blk.weights * self.k.itemsize, slot
+            Py_ssize_t at = blk.weights * self.k.itemsize
         u.n = blk.n
         u.n_buffers = blk.n_buffers if blk.n_buffers > 0 else b.n_slots
         u.buffer_stride = self.slot_size // self.k.itemsize
@@ -364,11 +386,22 @@ cdef class Engine:
             self.k.sgd(&u, blk.gradients, weights + at, state_1 + at)
         else:
             self.k.adam(&u, blk.gradients, weights + at, state_1 + at, state_2 + at)
-        if block == 0:      # one owner: the same order of addition on any number of threads
-            for slot in range(b.n_slots):
-                self.loss_sum += self.slot_loss[slot]
-                self.n_correct += self.slot_correct[slot]
-            self.is_late = skconv_seconds() >= self.deadline
+
+    cdef void _finish_batch(self, const Batch *b) noexcept nogil:
+        """Add up the slots' losses, in their order, and look at the clock."""
+        cdef Py_ssize_t slot
+        for slot in range(b.n_slots):
+            self.loss_sum += self.slot_loss[slot]
+            self.n_correct += self.slot_correct[slot]
+        self.is_late = skconv_seconds() >= self.deadline
+
+    cdef bint _is_interrupted(self, int thread) noexcept nogil:
+        """Whether Ctrl-C was pressed; asked between chunks, answered by the calling thread twice a second."""
+        if thread == 0 and skconv_seconds() >= self.next_check:
+            self.next_check = skconv_seconds() + 0.5
+            if check_signals():
+                self.is_interrupted = True
+        return self.is_interrupted
 
     # ---- calls -------------------------------------------------------------------------------------------------
 
@@ -380,6 +413,7 @@ cdef class Engine:
         b.base.x_sample = x.dtype.itemsize * <Py_ssize_t> (x.size // max(len(x), 1))
         b.base.source = {"uint8": FROM_UINT8, "float32": FROM_FLOAT32, "float64": FROM_FLOAT64}[x.dtype.name]
         b.base.maps = self.maps
+        b.chunk = self.chunk
         return 0
 
     def train(self, x, const Py_ssize_t[::1] order, const Py_ssize_t[::1] bounds, const int32_t[::1] targets, *,
@@ -437,6 +471,8 @@ cdef class Engine:
         self.loss_sum = 0
         self.n_correct = 0
         self.is_late = False
+        self.is_interrupted = False
+        self.next_check = skconv_seconds() + 0.5
         self.deadline = skconv_seconds() + seconds
         with nogil, parallel(num_threads=threads):
             thread = threadid()
@@ -444,7 +480,7 @@ cdef class Engine:
             for j in range(n_batches):
                 b.base.order = samples + starts[j]
                 b.n = starts[j + 1] - starts[j]
-                b.n_slots = min(MAX_SLOTS, max(1, b.n // SLOT_SAMPLES))
+                b.n_slots = self._count_slots(b.n)
                 b.update.rate = steps[j]
                 for task in prange(self.n_layers, schedule="dynamic"):
                     (<Layer> self.layer_pointers[task]).prepare(True)
@@ -460,18 +496,26 @@ cdef class Engine:
                     for task in prange(self._backward_tasks(b, stage), schedule="dynamic"):
                         self._backward_task(b, stage, task, thread)
                     skconv_barrier()
-                for task in prange(self.n_blocks, schedule="dynamic"):
-                    self._update_block(b, task, solver, w, s1, s2)
+                # What stops the loop is written before a barrier, read by all behind it, and not written again before
+                # all have met at another one: all leave at the same mini-batch.
+                if self.is_interrupted:
+                    break
+                for task in prange(self.n_blocks + 1, schedule="dynamic"):
+                    if task == self.n_blocks:
+                        self._finish_batch(b)
+                    else:
+                        self._update_block(b, task, solver, w, s1, s2)
                 skconv_barrier()
-                # Written by whoever had block 0, read by all behind the barrier, and not written again before the next.
                 b.n_done = j + 1
                 if self.is_late:
                     break
+        if self.is_interrupted:
+            raise KeyboardInterrupt     # in the middle of a mini-batch, which is abandoned
         return batches.n_done
 
     cdef void _predict_chunk(self, const Batch *b, Py_ssize_t task, int thread) noexcept nogil:
         cdef Pass p
-        self._chunk_of(b, task * self.chunk, b.n, thread, &p)
+        self._chunk_of(b, task * b.chunk, b.n, thread, &p)
         self._forward_layers(0, &p)
 
     cdef void _units(self, const Batch *b, Py_ssize_t layer, Py_ssize_t task, Py_ssize_t n_shares,
@@ -524,12 +568,14 @@ cdef class Engine:
                             self._units(b, layer, task, n_shares, thread)
                         skconv_barrier()
             elif not self.keeps_batch:
-                n_tasks = (b.n + self.chunk - 1) // self.chunk
+                b.chunk = min(self.chunk, (b.n + threads - 1) // threads)
+                n_tasks = (b.n + b.chunk - 1) // b.chunk
                 for task in prange(n_tasks, schedule="dynamic", num_threads=threads, nogil=True):
                     self._predict_chunk(b, task, threadid())
             else:
                 b.n = min(b.n, self.capacity)
-                b.n_slots = (b.n + self.chunk - 1) // self.chunk
+                b.chunk = min(self.chunk, (b.n + threads - 1) // threads)
+                b.n_slots = (b.n + b.chunk - 1) // b.chunk
                 with nogil, parallel(num_threads=threads):
                     thread = threadid()
                     for stage in range(self.n_stages):
@@ -540,21 +586,3 @@ cdef class Engine:
         if softmax:
             for task in range(n):
                 self.k.softmax(rows + task * b.base.out_sample, self.n_outputs)
-
-
-def fma_peak(kernels, int n_threads):
-    """Speed of independent multiply-adds in registers, in GFLOP/s: the best of 20 tries of about a millisecond."""
-    cdef:
-        const Kernels *k = kernels_of(kernels)
-        Py_ssize_t n = 20000, thread
-        double[::1] sink = np.zeros(n_threads)
-    best = 0.0
-    for _ in range(20):
-        start = perf_counter()
-        for thread in prange(n_threads, num_threads=n_threads, schedule="static", nogil=True):
-            sink[thread] += k.fma_chains(n)
-        elapsed = perf_counter() - start
-        best = max(best, n_threads * n * k.fma_flops / elapsed * 1e-9)
-        if elapsed < 1e-3:
-            n *= 2
-    return best

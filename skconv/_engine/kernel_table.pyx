@@ -82,8 +82,8 @@ cdef void _activation_gradient(int kind, const void *y, const void *dy, void *dz
 
 
 cdef void _dropout(const void *x, void *y, Py_ssize_t n, double rate, uint64_t seed, uint64_t layer, uint64_t epoch,
-                   uint64_t sample) noexcept nogil:
-    dropout(<const real *> x, <real *> y, n, rate, seed, layer, epoch, sample)
+                   uint64_t sample, Py_ssize_t first_block) noexcept nogil:
+    dropout(<const real *> x, <real *> y, n, rate, seed, layer, epoch, sample, first_block)
 
 
 cdef void _load_line(int source, const void *x, Py_ssize_t n, const void *mean, const void *scale,

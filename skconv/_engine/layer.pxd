@@ -37,6 +37,11 @@ cdef struct Pass:
     uint64_t epoch
 
 
+cdef inline Py_ssize_t round_up(Py_ssize_t n_bytes) noexcept nogil:
+    """To whole cache lines."""
+    return (n_bytes + 63) // 64 * 64
+
+
 cdef inline Py_ssize_t sample_number(const Pass *p, Py_ssize_t i) noexcept nogil:
     return p.order[i] if p.order != NULL else p.first + i
 

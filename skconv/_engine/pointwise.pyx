@@ -114,7 +114,7 @@ cdef class Activate(Pointwise):
 cdef class DropoutLayer(Pointwise):
     """y = x / (1 - rate) for the values that a draw keeps, 0 for the others; in prediction y = x.
 
-    The draw is keyed by seed, layer number and line, epoch, sample number and element.
+    The draw is keyed by seed, layer number, epoch, sample number and element.
     """
 
     cdef:
@@ -129,13 +129,13 @@ cdef class DropoutLayer(Pointwise):
     cdef void forward_line(self, const Pass *p, const char *x, char *y, Py_ssize_t n, Py_ssize_t unit,
                            Py_ssize_t number) noexcept nogil:
         if p.training:
-            self.k.dropout(x, y, n, self.rate, p.seed, self.number * self.n_units + unit, p.epoch, number)
+            self.k.dropout(x, y, n, self.rate, p.seed, self.number, p.epoch, number, unit * ((n + 3) // 4))
         else:
             memcpy(y, x, n * self.itemsize)
 
     cdef void backward_line(self, const Pass *p, const char *x, const char *y, const char *dy, char *dx, Py_ssize_t n,
                             Py_ssize_t unit, Py_ssize_t number) noexcept nogil:
         if p.training:
-            self.k.dropout(dy, dx, n, self.rate, p.seed, self.number * self.n_units + unit, p.epoch, number)
+            self.k.dropout(dy, dx, n, self.rate, p.seed, self.number, p.epoch, number, unit * ((n + 3) // 4))
         else:
             memcpy(dx, dy, n * self.itemsize)

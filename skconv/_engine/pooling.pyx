@@ -8,7 +8,7 @@ backward passes write into a gradient of zeros, because windows may overlap or l
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
-from .layer cimport Layer, Pass
+from .layer cimport Layer, Pass, round_up
 from .table cimport Clip
 from .windows cimport PoolWindows
 
@@ -28,7 +28,7 @@ cdef class Pooling(Layer):
         self.over_dx = PoolWindows(window, size, out, channels, self.x.size[1] * self.x.size[2] * channels,
                                    self.x.size[2] * channels, channels, count_include_pad)
         self.n_units = self.y.size[0] * self.y.size[1]
-        self.scratch_size = (self.over_x.clip_size() + 63) // 64 * 64
+        self.scratch_size = round_up(self.over_x.clip_size())
 
     cdef char *output_line(self, const Pass *p, Py_ssize_t i, Py_ssize_t unit) noexcept nogil:
         return self.output(p, i) + (unit // self.y.size[1] * self.y.depth_stride

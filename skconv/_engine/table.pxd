@@ -102,7 +102,7 @@ cdef struct Kernels:
     void (*activate)(int kind, void *x, Py_ssize_t n) noexcept nogil
     void (*activation_gradient)(int kind, const void *y, const void *dy, void *dz, Py_ssize_t n) noexcept nogil
     void (*dropout)(const void *x, void *y, Py_ssize_t n, double rate, uint64_t seed, uint64_t layer,
-                    uint64_t epoch, uint64_t sample) noexcept nogil
+                    uint64_t epoch, uint64_t sample, Py_ssize_t first_block) noexcept nogil
 
     void (*load_line)(int source, const void *x, Py_ssize_t n, const void *mean, const void *scale,
                       void *y) noexcept nogil

@@ -438,12 +438,14 @@ static inline void skconv_winograd_output(const skconv_real *m, ptrdiff_t plane,
 #include <math.h>
 #ifdef SKCONV_DOUBLE
 #define skconv_exp exp
+#define skconv_expm1 expm1
 #define skconv_log log
 #define skconv_tanh tanh
 #define skconv_erf erf
 #define skconv_sqrt sqrt
 #else
 #define skconv_exp expf
+#define skconv_expm1 expm1f
 #define skconv_log logf
 #define skconv_tanh tanhf
 #define skconv_erf erff

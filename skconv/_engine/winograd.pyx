@@ -7,12 +7,8 @@ in the second-level cache.
 The result differs from the direct sum by rounding: about 1e-5 of the largest value in float32 (tests hold it to
 4 * sqrt(terms) * eps times the largest sum of magnitudes). The weights' gradient is never computed this way.
 """
-from .layer cimport Tables, kernels_of
+from .layer cimport Tables, kernels_of, round_up
 from .table cimport START_AT_ZERO, Product, Run
-
-
-cdef Py_ssize_t round_up(Py_ssize_t n_bytes) noexcept nogil:
-    return (n_bytes + 63) // 64 * 64
 
 
 cdef class Winograd:

@@ -2,7 +2,7 @@
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -50,12 +50,14 @@ class Layer(TransformerMixin, BaseEstimator):
         self : object
         """
         images = self._read(X, reset=True)
-        network = Network(self.bind(images.shape[1:]), dtype=self._dtype(images))
+        spec = clone(self)
+        network = Network(spec.bind(images.shape[1:]), dtype=self._dtype(images))
         network.initialize(self._generator())
         remember_images(self, X, images)
         self.output_shape_ = network.out_shape
         self._n_features_out = int(np.prod(network.out_shape))
         self._remember(network)
+        self._spec = spec  # what was fitted, whatever set_params does before the next fit
         self._networks = {network.dtype.name: network}
         return self
 
@@ -141,7 +143,7 @@ class Layer(TransformerMixin, BaseEstimator):
             )
         ):
             return network
-        network = Network(self.bind(self.image_shape_), dtype=dtype)
+        network = Network(self._spec.bind(self.image_shape_), dtype=dtype)
         for array, (name, value) in zip([*network.coefs, *network.intercepts], kept.items(), strict=True):
             if array is None:
                 continue

@@ -149,7 +149,8 @@ pool : MaxPool, AvgPool or None, default=None
 algorithm : {{"auto", "direct", "winograd"}}, default="auto"
     How the sums are computed. "winograd" is F(4x4, 3x3) (Lavin and Gray, 2016), for 3x3 kernels: a quarter of the
     multiplications, at an error of some 1e-5 of the largest value; "auto" takes it where it is faster, from 32
-    channels and filters on. "direct" is exact to the rounding of each sum.
+    channels and filters on. Its sums grow a hundredfold on the way: inputs above 1e36 overflow. "direct" is exact to
+    the rounding of each sum.
 image_shape : tuple of ints, default=None
     Shape of one image, where X is flat: {shape}.
 random_state : int, RandomState instance or None, default=None

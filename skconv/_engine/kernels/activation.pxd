@@ -4,9 +4,10 @@
     elu z, or exp(z) - 1 below 0 | gelu z * Phi(z), with the normal distribution function Phi
 
 All but gelu are monotone and have a derivative that is a function of their value y, so nothing else needs to be kept.
-gelu's derivative, Phi(z) + z phi(z), takes z.  Plain loops that the compiler turns into vectors.
+gelu's derivative, Phi(z) + z phi(z), takes z.  The compiler turns the loops of the first three into vectors; the
+others call the C library for every value.
 """
-from .real cimport erf, exp, real, tanh
+from .real cimport erf, exp, expm1, real, tanh
 from ..table cimport ELU, GELU, LEAKY_RELU, LOGISTIC, RELU, TANH
 
 cdef inline real leak() noexcept nogil:
@@ -15,6 +16,12 @@ cdef inline real leak() noexcept nogil:
 
 cdef inline real normal_cdf(real z) noexcept nogil:
     return <real> 0.5 * (1 + erf(z * <real> 0.7071067811865475244))
+
+
+cdef inline real logistic(real z) noexcept nogil:
+    """1 / (1 + exp(-z)) without overflow, and without losing small values to the 1."""
+    cdef real e = exp(z if z < 0 else -z)
+    return e / (1 + e) if z < 0 else 1 / (1 + e)
 
 
 cdef inline void activate(int kind, real *x, Py_ssize_t n) noexcept nogil:
@@ -30,10 +37,10 @@ cdef inline void activate(int kind, real *x, Py_ssize_t n) noexcept nogil:
             x[i] = tanh(x[i])
     elif kind == LOGISTIC:
         for i in range(n):
-            x[i] = <real> 0.5 * tanh(<real> 0.5 * x[i]) + <real> 0.5    # no overflow for large -z
+            x[i] = logistic(x[i])
     elif kind == ELU:
         for i in range(n):
-            x[i] = exp(x[i]) - 1 if x[i] < 0 else x[i]
+            x[i] = expm1(x[i]) if x[i] < 0 else x[i]
     elif kind == GELU:
         for i in range(n):
             x[i] = x[i] * normal_cdf(x[i])

@@ -35,6 +35,7 @@ cdef inline void dropout(
     uint64_t layer,
     uint64_t epoch,
     uint64_t sample,
+    Py_ssize_t first_block,         # of the sample's blocks of four elements
 ) noexcept nogil:
     """y = x / (1 - rate) where the element's draw keeps it, else 0: one draw per seed, layer, epoch, sample, element.
 
@@ -48,7 +49,7 @@ cdef inline void dropout(
         real scale = <real> (1 / (1 - rate))
         Py_ssize_t block, i
     for block in range((n + 3) // 4):
-        words[0] = <uint32_t> block
+        words[0] = <uint32_t> (first_block + block)
         words[1] = <uint32_t> sample
         words[2] = <uint32_t> (sample >> 32)
         words[3] = <uint32_t> epoch

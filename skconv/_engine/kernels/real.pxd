@@ -3,6 +3,7 @@
 cdef extern from "tile.h" nogil:
     ctypedef float real "skconv_real"
     real exp "skconv_exp"(real x)
+    real expm1 "skconv_expm1"(real x)
     real log "skconv_log"(real x)
     real tanh "skconv_tanh"(real x)
     real erf "skconv_erf"(real x)
