@@ -24,7 +24,7 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from .dense cimport DenseLayer
-from .layer cimport Layer, Pass, kernels_of, round_up
+from .layer cimport Layer, Pass, Tables, kernels_of, round_up
 from .table cimport FROM_FLOAT32, FROM_FLOAT64, FROM_UINT8, Kernels, Update
 
 cdef extern from *:
@@ -149,16 +149,18 @@ cdef class Engine:
         bint is_late
         double next_check           # for signals
         bint is_interrupted
-        list _owned
+        object _kernels             # the capsule that owns them
+        Tables tables               # all memory, zeroed, each part on cache lines of its own
 
     def __init__(self, kernels, layers, stages, *, chunk, capacity, n_places, n_threads, maps_size, scratch_size,
                  gradient_values, stage_values, slot_samples=8, slot_size=0, wide_size=0):
         cdef Py_ssize_t i
         self.k = kernels_of(kernels)
-        self._owned = [kernels]
+        self._kernels = kernels
+        self.tables = Tables()
         self.layers = layers
         self.n_layers = len(layers)
-        self.layer_pointers = <PyObject **> self._allocate(self.n_layers * sizeof(void *))
+        self.layer_pointers = <PyObject **> self.tables.bytes(self.n_layers * sizeof(void *))
         for i, layer in enumerate(layers):
             self.layer_pointers[i] = <PyObject *> layer
         self.chunk = chunk
@@ -168,35 +170,25 @@ cdef class Engine:
         self.n_stages = len(stages)
         self.keeps_batch = self.n_stages > 1
         self.n_outputs = (<Layer> layers[self.n_layers - 1]).y.values
-        self.stages = <Stage *> self._allocate(self.n_stages * sizeof(Stage))
+        self.stages = <Stage *> self.tables.bytes(self.n_stages * sizeof(Stage))
         for i, (first, last, is_wide) in enumerate(stages):
             self.stages[i].first, self.stages[i].last, self.stages[i].is_wide = first, last, is_wide
             self.stages[i].row = stage_values[i] * self.k.itemsize
             if i > 0 and slot_size > 0:
-                self.stages[i].gradient = self._allocate((capacity * stage_values[i] + 64) * self.k.itemsize)
-        self.maps = self._allocate(maps_size)
+                self.stages[i].gradient = self.tables.bytes((capacity * stage_values[i] + 64) * self.k.itemsize)
+        self.maps = self.tables.bytes(maps_size)
         self.gradient_size = round_up((chunk * gradient_values + 64) * self.k.itemsize)
         self.scratch_size = scratch_size + 2 * self.gradient_size
-        self.scratch = self._allocate(self.scratch_size * n_threads)
+        self.scratch = self.tables.bytes(self.scratch_size * n_threads)
         self.slot_samples = slot_samples
         self.slot_size = slot_size
         if slot_size > 0:
-            self.slots = self._allocate(slot_size * self._count_slots(capacity))
-            self.wide = self._allocate(wide_size)
+            self.slots = self.tables.bytes(slot_size * self._count_slots(capacity))
+            self.wide = self.tables.bytes(wide_size)
 
     cdef Py_ssize_t _count_slots(self, Py_ssize_t n) noexcept nogil:
         """Slots of a mini-batch of n samples."""
         return min(MAX_SLOTS, max(1, n // self.slot_samples))
-
-    cdef char *_allocate(self, Py_ssize_t size) except NULL:
-        """Zeroed memory that lives as long as the engine, on a cache line of its own."""
-        cdef char[::1] view
-        cdef size_t address
-        array = np.zeros(size + 128, dtype=np.int8)
-        self._owned.append(array)
-        view = array
-        address = <size_t> &view[0]
-        return &view[(64 - address % 64) % 64]
 
     def set_blocks(self, segments):
         """Tell the update which weights there are.
@@ -208,7 +200,7 @@ cdef class Engine:
         """
         cdef Py_ssize_t start, i = 0
         self.n_blocks = sum((n + BLOCK_WEIGHTS - 1) // BLOCK_WEIGHTS for _, _, n, _, _ in segments)
-        self.blocks = <Block *> self._allocate(self.n_blocks * sizeof(Block))
+        self.blocks = <Block *> self.tables.bytes(self.n_blocks * sizeof(Block))
         for weights, gradients, n, is_wide, decays in segments:
             for start in range(0, n, BLOCK_WEIGHTS):
                 self.blocks[i].weights = weights + start

@@ -34,6 +34,22 @@ cdef class Pooling(Layer):
         return self.output(p, i) + (unit // self.y.size[1] * self.y.depth_stride
                                     + unit % self.y.size[1] * self.y.line_stride) * self.itemsize
 
+    cdef void unpool_line(self, const Pass *p, Py_ssize_t i, Py_ssize_t unit, const char *dy, char *dx,
+                          Clip *clip) noexcept nogil:
+        """Add what one line of sample i's gradient dy gives to the map's."""
+        pass
+
+    cdef void backward(self, const Pass *p) noexcept nogil:
+        cdef:
+            Clip clip = self.over_dx.clip_at(p.scratch + self.scratch_offset)
+            Py_ssize_t i, unit, line = self.y.size[2] * self.y.channels * self.itemsize
+        if p.dx == NULL:
+            return
+        for i in range(p.n):
+            memset(p.dx + i * p.dx_sample, 0, self.x.values * self.itemsize)
+            for unit in range(self.n_units):
+                self.unpool_line(p, i, unit, p.dy + i * p.dy_sample + unit * line, p.dx + i * p.dx_sample, &clip)
+
 
 cdef class MaxPooling(Pooling):
     """See the head of the file.  index_origin and index_sample as for Convolution."""
@@ -67,25 +83,12 @@ cdef class MaxPooling(Pooling):
             self.k.max_pool_line(&self.over_x.w, unit // self.y.size[1], unit % self.y.size[1], self.input(p, i), 0, 0,
                                  self.output_line(p, i, unit), index, wide, &clip)
 
-    cdef void backward(self, const Pass *p) noexcept nogil:
-        cdef:
-            Clip clip = self.over_dx.clip_at(p.scratch + self.scratch_offset)
-            const char *index
-            const char *dy
-            char *dx
-            Py_ssize_t i, unit
-        if p.dx == NULL:
-            return
-        for i in range(p.n):
-            dx = p.dx + i * p.dx_sample
-            dy = p.dy + i * p.dy_sample
-            memset(dx, 0, self.x.values * self.itemsize)
-            for unit in range(self.n_units):
-                index = self.index_line(p, i, unit)
-                self.k.max_unpool_line(&self.over_dx.w, unit // self.y.size[1], unit % self.y.size[1], dy,
-                                       NULL if self.is_wide else <const uint8_t *> index,
-                                       <const int32_t *> index if self.is_wide else NULL, dx, &clip)
-                dy += self.y.size[2] * self.y.channels * self.itemsize
+    cdef void unpool_line(self, const Pass *p, Py_ssize_t i, Py_ssize_t unit, const char *dy, char *dx,
+                          Clip *clip) noexcept nogil:
+        cdef const char *index = self.index_line(p, i, unit)
+        self.k.max_unpool_line(&self.over_dx.w, unit // self.y.size[1], unit % self.y.size[1], dy,
+                               NULL if self.is_wide else <const uint8_t *> index,
+                               <const int32_t *> index if self.is_wide else NULL, dx, clip)
 
 
 cdef class AveragePooling(Pooling):
@@ -99,19 +102,6 @@ cdef class AveragePooling(Pooling):
             self.k.average_pool_line(&self.over_x.w, unit // self.y.size[1], unit % self.y.size[1], self.input(p, i),
                                      self.output_line(p, i, unit), &clip)
 
-    cdef void backward(self, const Pass *p) noexcept nogil:
-        cdef:
-            Clip clip = self.over_dx.clip_at(p.scratch + self.scratch_offset)
-            const char *dy
-            char *dx
-            Py_ssize_t i, unit
-        if p.dx == NULL:
-            return
-        for i in range(p.n):
-            dx = p.dx + i * p.dx_sample
-            dy = p.dy + i * p.dy_sample
-            memset(dx, 0, self.x.values * self.itemsize)
-            for unit in range(self.n_units):
-                self.k.average_unpool_line(&self.over_dx.w, unit // self.y.size[1], unit % self.y.size[1], dy, dx,
-                                           &clip)
-                dy += self.y.size[2] * self.y.channels * self.itemsize
+    cdef void unpool_line(self, const Pass *p, Py_ssize_t i, Py_ssize_t unit, const char *dy, char *dx,
+                          Clip *clip) noexcept nogil:
+        self.k.average_unpool_line(&self.over_dx.w, unit // self.y.size[1], unit % self.y.size[1], dy, dx, clip)

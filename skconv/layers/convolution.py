@@ -41,19 +41,6 @@ class _ConvTransformer(Layer):
         self.random_state = random_state
 
     def bind(self, in_shape, name=""):
-        """Check the parameters and return what the layer does to images of one shape.
-
-        Parameters
-        ----------
-        in_shape : tuple
-            ``(*spatial, n_channels)``.
-        name : str
-            Name of the layer, for messages.
-
-        Returns
-        -------
-        list of Operation
-        """
         where = as_text(name)
         in_shape = spatial_shape(in_shape, name, type(self).__name__)
         size, n_channels = in_shape[:-1], in_shape[-1]

@@ -59,18 +59,6 @@ class Dense(Layer):
         self.random_state = random_state
 
     def bind(self, in_shape, name=""):
-        """Check the parameters and return what the layer does to images of one shape.
-
-        Parameters
-        ----------
-        in_shape : tuple
-        name : str
-            Name of the layer, for messages.
-
-        Returns
-        -------
-        list of Operation
-        """
         where = as_text(name)
         n_units = check_int(self.n_units, f"{where}n_units", minimum=1, maximum=2**20)
         check_choice(self.activation, f"{where}activation", ACTIVATIONS)
@@ -112,18 +100,6 @@ class Dropout(Layer):
         self.image_shape = image_shape
 
     def bind(self, in_shape, name=""):
-        """Check the parameters and return what the layer does to images of one shape.
-
-        Parameters
-        ----------
-        in_shape : tuple
-        name : str
-            Name of the layer, for messages.
-
-        Returns
-        -------
-        list of Operation
-        """
         rate = check_real(self.rate, f"{as_text(name)}rate", 0, 1, inclusive="left")
         return [Drop(name, in_shape, in_shape, rate)]
 
@@ -151,16 +127,4 @@ class Flatten(Layer):
         self.image_shape = image_shape
 
     def bind(self, in_shape, name=""):
-        """Check the parameters and return what the layer does to images of one shape.
-
-        Parameters
-        ----------
-        in_shape : tuple
-        name : str
-            Name of the layer, for messages.
-
-        Returns
-        -------
-        list of Operation
-        """
         return [Reshape(name, in_shape, (math.prod(in_shape),))]

@@ -11,19 +11,6 @@ class _SpatialPool(Layer):
     kind = None
 
     def bind(self, in_shape, name=""):
-        """Check the parameters and return what the layer does to images of one shape.
-
-        Parameters
-        ----------
-        in_shape : tuple
-            ``(*spatial, n_channels)``.
-        name : str
-            Name of the layer, for messages.
-
-        Returns
-        -------
-        list of Operation
-        """
         where = as_text(name)
         in_shape = spatial_shape(in_shape, name, type(self).__name__)
         size = in_shape[:-1]
