@@ -141,7 +141,7 @@ algorithm : {{"auto", "direct", "winograd"}}, default="auto"
 image_shape : tuple of ints, default=None
     Shape of one image, where X is flat: {shape}.
 random_state : int, RandomState instance or None, default=None
-    For ``filters="random"``.
+    For ``filters="random"``, standing alone; inside a network, the network draws.
 
 Attributes
 ----------

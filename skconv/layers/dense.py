@@ -25,6 +25,7 @@ class Dense(Layer):
     image_shape : tuple of ints, default=None
         Shape of one image, where X is flat.
     random_state : int, RandomState instance or None, default=None
+        Draws the matrix, standing alone; inside a network, the network draws.
 
     Attributes
     ----------
