@@ -162,11 +162,11 @@ class Window:
         if min(counts) < 1:
             remedy = "more padding" if any(self.pad_before + self.pad_after) else 'padding="same"'
             raise ValueError(
-                f"{self._describe()} does not fit into {_describe_image(input_size)}; use {remedy} or a smaller kernel"
+                f"{self.describe()} does not fit into {_describe_image(input_size)}; use {remedy} or a smaller kernel"
             )
         return counts
 
-    def _describe(self):
+    def describe(self):
         """``kernel_size=5 (9 pixels wide with dilation=2) with padding=1``: what an error message must say."""
         text = f"kernel_size={_compact(self.kernel_size)}"
         if self.extent != self.kernel_size:
@@ -234,7 +234,7 @@ def resolve_window(input_size, *, kernel_size, stride=1, padding=0, dilation=1, 
     for what, sizes in (("padded image", padded), ("kernel", kernel_size)):
         if math.prod(sizes) > MAX_ELEMENTS:
             raise ValueError(
-                f"{where}{window._describe()} on {_describe_image(input_size)} makes a {what} of "
+                f"{where}{window.describe()} on {_describe_image(input_size)} makes a {what} of "
                 f"{'x'.join(map(str, sizes))} elements; the limit is 2**40 elements"
             )
     return window
@@ -267,7 +267,7 @@ def resolve_pool(input_size, *, kernel_size, stride=None, padding=0, dilation=1,
     )
     if math.prod(window.kernel_size) > MAX_POOL:
         raise ValueError(
-            f"{where}{window._describe()} pools over {math.prod(window.kernel_size)} pixels a window; "
+            f"{where}{window.describe()} pools over {math.prod(window.kernel_size)} pixels a window; "
             "the limit is 2**22 pixels"
         )
     for axis, (n, m) in enumerate(zip(input_size, window.extent, strict=True)):
@@ -278,7 +278,7 @@ def resolve_pool(input_size, *, kernel_size, stride=None, padding=0, dilation=1,
             )
         if _misses_image(window, axis, n):
             raise ValueError(
-                f"{where}{window._describe()}: a pooling window steps over the whole of "
+                f"{where}{window.describe()}: a pooling window steps over the whole of "
                 f"{_describe_image(input_size)}; use dilation of at most {n}, or no padding"
             )
     return window

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._engine import effective_n_threads
+from ._memory import check_memory
 from ._operations import Reshape
 from ._plan import SLACK, Plan, aligned_zeros
 
@@ -65,6 +66,7 @@ class Network:
     def __init__(self, operations, *, dtype="float32", mean=None, scale=None, isa=None):
         self.operations = list(operations)
         self.dtype = np.dtype(dtype)
+        check_memory(self.operations, self.dtype.itemsize)
         # Copies: the engine has its own, and whoever edits theirs in place must be told apart.
         self.mean, self.scale = (None if values is None else np.array(values) for values in (mean, scale))
         self.isa = isa

@@ -48,6 +48,15 @@ class Operation:
         """Weights and intercepts."""
         return (math.prod(self.coef_shape) if self.coef_shape else 0) + self.n_intercepts
 
+    @property
+    def n_padded_values(self):
+        """Values of one sample's input, with the margin that the operation wants around it."""
+        return math.prod(self.in_shape)
+
+    def describe(self):
+        """What it is, with the parameters that decide on its size, for messages."""
+        return type(self).__name__.lower()
+
 
 @dataclass(frozen=True)
 class Weighted(Operation):
@@ -86,12 +95,16 @@ class Convolution(Weighted):
         )
 
     def describe(self):
-        """The parameters that decide on the algorithm, for messages."""
         window = self.window
         return (
-            f"kernel_size={window.kernel_size}, stride={window.stride}, dilation={window.dilation}, "
+            f"{window.describe()}, stride={window.stride}, dilation={window.dilation}, "
             f"{self.in_shape[-1]} channels and {self.out_shape[-1]} filters"
         )
+
+    @property
+    def n_padded_values(self):
+        sizes = zip(self.in_shape[:-1], self.window.pad_before, self.window.pad_after, strict=True)
+        return math.prod(n + before + after for n, before, after in sizes) * self.in_shape[-1]
 
     @property
     def coef_shape(self):
