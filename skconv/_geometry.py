@@ -11,7 +11,7 @@ that lie ``d`` apart, stride ``s`` and ``p`` zeros added on both sides::
 import math
 import numbers
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # The one bound for strides, dilations, paddings and sizes: more than any memory holds, and sums and byte counts of such
 # numbers stay far below what compiled code can count (2**63).
@@ -165,6 +165,16 @@ class Window:
                 f"{self.describe()} does not fit into {_describe_image(input_size)}; use {remedy} or a smaller kernel"
             )
         return counts
+
+    def split(self):
+        """What the window adds around an image, and the window over the image with that added.
+
+        >>> before, after, window = Window((3, 3), (2, 2), (1, 1), (1, 0), (1, 1)).split()
+        >>> before, after, window.pad_before, window.pad_after
+        ((1, 0), (1, 1), (0, 0), (0, 0))
+        """
+        none = (0,) * self.ndim
+        return self.pad_before, self.pad_after, replace(self, pad_before=none, pad_after=none)
 
     def describe(self):
         """``kernel_size=5 (9 pixels wide with dilation=2) with padding=1``: what an error message must say."""

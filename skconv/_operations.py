@@ -16,6 +16,7 @@ from ._geometry import Window
 ACTIVATIONS = ("identity", "relu", "leaky_relu", "tanh", "logistic", "elu", "gelu")
 MONOTONE = ACTIVATIONS[:-1]
 ALGORITHMS = ("auto", "direct", "winograd")
+PADDING_MODES = ("constant", "reflect", "symmetric", "edge", "wrap")  # np.pad's words
 # The longest vector of any instruction set, in float32: Winograd's transforms take whole vectors of channels.
 _LONGEST_VECTOR = 16
 
@@ -60,11 +61,16 @@ class Operation:
 
 @dataclass(frozen=True)
 class Weighted(Operation):
-    """An operation with weights: sums over `fan_in` inputs, then an activation."""
+    """An operation with weights: sums over `fan_in` inputs, then an activation.
+
+    Weights that are not `trainable` stay as they are, intercepts included: they have no gradient, and where nothing
+    before them learns, none is computed for what they see.
+    """
 
     activation: str = "identity"
     fit_intercept: bool = True
     coef: np.ndarray | None = field(default=None, repr=False)  # first values; drawn where None
+    trainable: bool = True
 
     @property
     def n_intercepts(self):
@@ -126,6 +132,19 @@ class DenseProduct(Weighted):
     @property
     def n_multiplications(self):
         return math.prod(self.coef_shape)
+
+
+@dataclass(frozen=True)
+class Pad(Operation):
+    """Pixels added on both sides of every spatial axis, as np.pad's `mode` says; `value` is the constant's.
+
+    Zeros before a convolution need none: its window brings them along, and they cost nothing.
+    """
+
+    before: tuple = ()
+    after: tuple = ()
+    mode: str = "constant"
+    value: float = 0.0
 
 
 @dataclass(frozen=True)

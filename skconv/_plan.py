@@ -13,11 +13,12 @@ from ._engine import kernels
 from ._engine.convolution import Convolution as ConvolutionLayer
 from ._engine.dense import DenseLayer
 from ._engine.engine import Engine
+from ._engine.padding import PadLayer
 from ._engine.pointwise import Activate as ActivateLayer
 from ._engine.pointwise import DropoutLayer, Input
 from ._engine.pooling import AveragePooling, MaxPooling
 from ._geometry import Window
-from ._operations import ACTIVATIONS, MONOTONE, Activate, Convolution, DenseProduct, Drop, Pool, Reshape
+from ._operations import ACTIVATIONS, MONOTONE, Activate, Convolution, DenseProduct, Drop, Pad, Pool, Reshape
 
 # Activations of one chunk of samples: a share of a core's second-level cache (512 KiB and more), the rest of which
 # holds weights and gradients.
@@ -118,6 +119,11 @@ class Step:
     weights: object = None  # its Segment, where it has weights
     index_origin: int = 0
     index_sample: int = 0
+
+    @property
+    def learns(self):
+        """Whether it has weights that training moves."""
+        return self.weights is not None and self.operation.trainable
 
     @property
     def index_bytes(self):
@@ -267,7 +273,7 @@ class Plan:
         learns = wants_dx
         for i, step in enumerate(steps):
             layers.append(self._layer(table, step, trains, learns, i, is_output=i == len(steps) - 1))
-            learns = learns or step.weights is not None
+            learns = learns or step.learns
         scratch = 0
         blocks = []
         for step, layer in zip([None, *steps], layers, strict=True):
@@ -293,7 +299,7 @@ class Plan:
 
     @staticmethod
     def _slot_samples(operations, steps):
-        n_weights = sum(step.weights.n_coef for step in steps if step.weights is not None and not step.is_wide)
+        n_weights = sum(step.weights.n_coef for step in steps if step.learns and not step.is_wide)
         work = 3 * sum(operation.n_multiplications for operation in operations)
         wanted = max(1, min(MAX_SLOT_SAMPLES, SLOT_WORK * n_weights // max(work, 1)))
         return 1 << (wanted - 1).bit_length()  # a power of two: mini-batches are, and slots then are equal
@@ -303,17 +309,20 @@ class Plan:
         common = {"is_output": is_output, "needs_dx": needs_dx and trains}
         index = {"index_origin": step.index_origin, "index_sample": step.index_sample}
         activation = ACTIVATIONS.index(step.activation)
+        goes_back = trains and (step.learns or needs_dx)
         if isinstance(operation, Convolution):
             window = window_in_3d(operation.window)
             return ConvolutionLayer(
                 table, step.x, step.y, window=window, out=window.output_size(step.x.size), activation=activation,
                 pool=None if step.pool is None else window_in_3d(step.pool.window),
-                max_samples=self.chunk if trains else 0, is_winograd=step.is_winograd, **index, **common,
+                max_samples=self.chunk if goes_back else 0, learns=step.learns, is_winograd=step.is_winograd,
+                **index, **common,
             )  # fmt: skip
         if isinstance(operation, DenseProduct):
             return DenseLayer(
                 table, step.x, step.y, activation=activation, is_wide=step.is_wide,
-                max_samples=max(self.chunk, self.n_dense_samples(step)), trains=trains, **common,
+                max_samples=max(self.chunk, self.n_dense_samples(step)), trains=goes_back, learns=step.learns,
+                **common,
             )  # fmt: skip
         if isinstance(operation, Pool):
             window = window_in_3d(operation.window)
@@ -321,6 +330,11 @@ class Plan:
                 return MaxPooling(table, step.x, step.y, window=window, **index, **common)
             return AveragePooling(
                 table, step.x, step.y, window=window, count_include_pad=operation.count_include_pad, **common
+            )
+        if isinstance(operation, Pad):
+            before, after = _in_3d(operation.before, 0), _in_3d(operation.after, 0)
+            return PadLayer(
+                table, step.x, step.y, before=before, after=after, mode=operation.mode, value=operation.value, **common
             )
         if isinstance(operation, Activate):
             return ActivateLayer(table, step.x, step.y, activation=ACTIVATIONS.index(operation.activation), **common)
@@ -340,11 +354,13 @@ class Plan:
             address = self.weights.__array_interface__["data"][0]
             coef = address + segment.coef * itemsize
             end = self._wide_size if step.is_wide else self._slot_size
-            gradient = end
-            end += _round_up(segment.n_coef * itemsize)
-            blocks.append((segment.coef, gradient, segment.n_coef, step.is_wide, True))
             if segment.n_intercepts:
                 intercept = address + segment.intercept * itemsize
+            if step.learns:
+                gradient = end
+                end += _round_up(segment.n_coef * itemsize)
+                blocks.append((segment.coef, gradient, segment.n_coef, step.is_wide, True))
+            if step.learns and segment.n_intercepts:
                 intercept_gradient = end
                 end += _round_up(segment.n_intercepts * itemsize)
                 blocks.append((segment.intercept, intercept_gradient, segment.n_intercepts, step.is_wide, False))

@@ -135,6 +135,60 @@ def _check_output(output, image, kernel, stride, dilation, pad_before, pad_after
         raise ValueError(f"the output gradient has {output} positions, the geometry gives {expected}")
 
 
+# ------------------------------------------------------------------------------------------------------------ padding
+
+
+def padding_sources(n, before, after, mode):
+    """Return, per pixel of a padded axis, the pixel of the image that it copies; -1 where it is the constant.
+
+    The endless continuation of the image 0, 1, ..., n - 1: "edge" repeats the last pixel, "wrap" the image,
+    "symmetric" the image and its mirror image, "reflect" the same without repeating the pixels at both ends.
+    """
+    sources = []
+    for p in range(-before, n + after):
+        if mode == "constant":
+            source = p if 0 <= p < n else -1
+        elif mode == "edge":
+            source = min(max(p, 0), n - 1)
+        elif mode == "wrap":
+            source = p % n
+        elif mode == "symmetric":
+            source = min(p % (2 * n), 2 * n - 1 - p % (2 * n))
+        else:
+            period = max(2 * n - 2, 1)
+            source = min(p % period, period - p % period) if n > 1 else 0
+        sources.append(source)
+    return sources
+
+
+def pad(x, before, after, mode, value=0):
+    """Return x (n, *spatial, c) with a margin."""
+    x = _exact(x)
+    image = x.shape[1:-1]
+    before, after = _per_axis(before, len(image)), _per_axis(after, len(image))
+    axes = [padding_sources(*axis, mode) for axis in zip(image, before, after, strict=True)]
+    y = np.full((x.shape[0], *map(len, axes), x.shape[-1]), value, np.result_type(x, type(value)))
+    for o in np.ndindex(*map(len, axes)):
+        p = tuple(sources[i] for sources, i in zip(axes, o, strict=True))
+        if min(p) >= 0:
+            y[:, *o] = x[:, *p]
+    return y
+
+
+def pad_backward(dy, input_shape, before, after, mode):
+    """Return dx, of shape `input_shape`: each pixel hands its gradient to the one that it copied."""
+    dy = _exact(dy)
+    image = tuple(input_shape[1:-1])
+    before, after = _per_axis(before, len(image)), _per_axis(after, len(image))
+    axes = [padding_sources(*axis, mode) for axis in zip(image, before, after, strict=True)]
+    dx = np.zeros(input_shape, dy.dtype)
+    for o in np.ndindex(*map(len, axes)):
+        p = tuple(sources[i] for sources, i in zip(axes, o, strict=True))
+        if min(p) >= 0:
+            dx[:, *p] += dy[:, *o]
+    return dx
+
+
 # ------------------------------------------------------------------------------------------------------------ pooling
 
 

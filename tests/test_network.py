@@ -12,66 +12,11 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import reference
+from builders import convolution, fill_with_integers, geometry, integers, pool, pool_geometry
 from skconv import _engine
-from skconv._geometry import Window, resolve_pool, resolve_window
+from skconv._geometry import Window
 from skconv._network import Network
-from skconv._operations import ACTIVATIONS, Activate, Convolution, DenseProduct, Drop, Pool, Reshape
-
-ISAS = _engine.available_isas()
-DTYPES = ("float32", "float64")
-
-
-@pytest.fixture(params=ISAS)
-def isa(request):
-    return request.param
-
-
-@pytest.fixture(params=DTYPES)
-def dtype(request):
-    return request.param
-
-
-def integers(rng, *shape, largest=8):
-    return rng.integers(-largest, largest + 1, size=shape)
-
-
-def convolution(in_shape, n_filters, activation="identity", fit_intercept=True, algorithm="auto", **window):
-    window = resolve_window(in_shape[:-1], **window)
-    out_shape = (*window.output_size(in_shape[:-1]), n_filters)
-    return Convolution("conv", in_shape, out_shape, activation, fit_intercept, window=window, algorithm=algorithm)
-
-
-def pool(in_shape, kind="max", count_include_pad=False, **window):
-    window = resolve_pool(in_shape[:-1], **window)
-    return Pool("pool", in_shape, (*window.output_size(in_shape[:-1]), in_shape[-1]), kind, window, count_include_pad)
-
-
-def geometry(window):
-    return {
-        "stride": window.stride,
-        "dilation": window.dilation,
-        "pad_before": window.pad_before,
-        "pad_after": window.pad_after,
-    }
-
-
-def pool_geometry(operation):
-    window = operation.window
-    return {
-        "kernel_size": window.kernel_size,
-        "stride": window.stride,
-        "dilation": window.dilation,
-        "pad_before": window.pad_before,
-    }
-
-
-def fill_with_integers(network, rng):
-    for coef in network.coefs:
-        coef[...] = integers(rng, *coef.shape)
-    for intercept in network.intercepts:
-        if intercept is not None:
-            intercept[...] = integers(rng, *intercept.shape)
-
+from skconv._operations import ACTIVATIONS, Activate, DenseProduct, Drop, Reshape
 
 # Shapes of the image and parameters of the window: all that can go wrong at edges, in one to three dimensions.
 WINDOWS = [
@@ -149,7 +94,7 @@ def test_winograd_matches_direct(isa, dtype, algorithm, in_shape, n_filters, win
     results = []
     x = rng.standard_normal((3, *in_shape)).astype(dtype)
     for name in ("direct", algorithm):
-        operations = [convolution(in_shape, n_filters, "relu", algorithm=name, kernel_size=3, **window)]
+        operations = [convolution(in_shape, n_filters, "relu", options={"algorithm": name}, kernel_size=3, **window)]
         if pooled:
             operations.append(pool(operations[0].out_shape, **pooling))
         network = Network(operations, dtype=dtype, isa=isa)

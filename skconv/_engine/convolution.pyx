@@ -81,6 +81,8 @@ cdef class Convolution(Layer):
         Where the winning taps lie in the storage of activations, and how far samples are apart, in bytes.
     max_samples : int
         Samples per backward call at most; 0 where no backward pass will follow.
+    learns : bool
+        Whether the backward pass computes the weights' gradient.
     is_winograd : bool
         Whether to use Winograd's algorithm; x must then have a margin for whole tiles.
     """
@@ -95,6 +97,7 @@ cdef class Convolution(Layer):
         Py_ssize_t[3] before
         Py_ssize_t[3] out
         int activation
+        bint learns
         bint is_winograd
         Winograd winograd                   # for z
         Winograd winograd_dx
@@ -132,7 +135,7 @@ cdef class Convolution(Layer):
         char *packed                        # weights of every tap, transposed
 
     def __init__(self, kernels, x, y, *, window, out, activation, pool=None, index_origin=0, index_sample=0,
-                 max_samples=0, is_winograd=False, is_output=False, needs_dx=True):
+                 max_samples=0, learns=True, is_winograd=False, is_output=False, needs_dx=True):
         super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
         cdef int axis
         for axis in range(3):
@@ -147,6 +150,7 @@ cdef class Convolution(Layer):
         self.activation = activation
         self.index_origin = index_origin
         self.index_sample = index_sample
+        self.learns = learns
         self.is_winograd = is_winograd
         self.tables = Tables()
         self._build_forward(pool)
@@ -395,12 +399,15 @@ cdef class Convolution(Layer):
                 (self.dz_margin[0] * self.dz_depth + self.dz_margin[1] * self.dz_line
                  + self.dz_margin[2] * self.n_filters) * self.itemsize)
             Py_ssize_t first, i, n
+        if not self.learns and p.dx == NULL:
+            return
         first = 0
         while first < p.n:
             n = min(self.group, p.n - first)
             for i in range(n):
                 self._before_activation(p, first + i, dz + i * self.dz_sample)
-            self._weights_gradient(p, first, n, dz)
+            if self.learns:
+                self._weights_gradient(p, first, n, dz)
             if p.dx != NULL:
                 for i in range(n):
                     self._input_gradient(p, p.dx + (first + i) * p.dx_sample, dz + i * self.dz_sample)

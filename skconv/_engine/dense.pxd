@@ -7,6 +7,7 @@ cdef class DenseLayer(Layer):
         Py_ssize_t n_units_out
         int activation
         readonly bint is_wide
+        bint learns
         readonly Py_ssize_t n_forward_tasks
         readonly Py_ssize_t n_backward_tasks
         Py_ssize_t n_column_tasks           # of the backward tasks, those for dx

@@ -32,22 +32,23 @@ cdef class DenseLayer(Layer):
     is_wide : bool
     max_samples : int
         Samples per call at most.
-    trains : bool
-        Whether backward passes will follow.
+    trains, learns : bool
+        Whether backward passes will follow, and whether they compute the weights' gradient.
     """
 
-    def __init__(self, kernels, x, y, *, activation, is_wide=False, max_samples=1, trains=True, is_output=False,
-                 needs_dx=True):
+    def __init__(self, kernels, x, y, *, activation, is_wide=False, max_samples=1, trains=True, learns=True,
+                 is_output=False, needs_dx=True):
         super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
         self.n_inputs = self.x.values
         self.n_units_out = self.y.values
         self.activation = activation
         self.is_wide = is_wide
+        self.learns = learns
         self.tables = Tables()
         self.n_forward_tasks = (self.n_units_out + COLUMNS - 1) // COLUMNS
         self.n_column_tasks = (self.n_inputs + COLUMNS - 1) // COLUMNS if self.needs_dx else 0
-        self.n_row_tasks = (self.n_inputs + ROWS - 1) // ROWS
-        self.n_backward_tasks = self.n_column_tasks + self.n_row_tasks + 1
+        self.n_row_tasks = (self.n_inputs + ROWS - 1) // ROWS if learns else 0
+        self.n_backward_tasks = self.n_column_tasks + self.n_row_tasks + (1 if learns else 0)
         self.x_samples = self._rows(max_samples, self.x.sample // self.itemsize)
         self.y_samples = self._rows(max_samples, self.y.sample // self.itemsize)
         self.forward_product = self._run(self.n_inputs, 1, self.n_units_out)
@@ -111,11 +112,14 @@ cdef class DenseLayer(Layer):
         cdef:
             char *dz = p.scratch + self.scratch_offset
             Py_ssize_t i, row = self.n_units_out * self.itemsize
+        if not self.learns and p.dx == NULL:
+            return
         for i in range(p.n):
             self.k.activation_gradient(self.activation, self.output(p, i), p.dy + i * p.dy_sample, dz + i * row,
                                        self.n_units_out)
-        self._weight_rows(p, dz, ADD_TO_RESULT, 0, self.n_inputs)
-        if self.bias != NULL:
+        if self.learns:
+            self._weight_rows(p, dz, ADD_TO_RESULT, 0, self.n_inputs)
+        if self.learns and self.bias != NULL:
             self.k.column_sums(dz, p.n, self.n_units_out, self.n_units_out, p.gradients + self.bias_offset)
         if p.dx != NULL:
             self._input_columns(p, dz, 0, self.n_inputs)
