@@ -106,6 +106,11 @@ class Network:
         """Weights and intercepts, without padding."""
         return sum(operation.n_parameters for operation in self.operations)
 
+    @property
+    def n_bytes(self):
+        """Memory held between predictions, nearly: Winograd's planes of weights are four times the weights."""
+        return 5 * self._storage.nbytes + sum(plan.n_bytes for plan in self._predictors)
+
     def initialize(self, rng):
         """Draw first weights: uniform, of variance 2 / fan_in before rectifiers (He et al., 2015), else Glorot's.
 

@@ -278,6 +278,7 @@ class Plan:
         blocks = []
         for step, layer in zip([None, *steps], layers, strict=True):
             scratch = self._place(step, layer, scratch, blocks)
+        self.n_bytes = size + n_threads * scratch  # what is large: maps, and every thread's scratch
         self.engine = Engine(
             table,
             layers,
