@@ -13,6 +13,7 @@ except ImportError as error:
 
 from ._versions import show_versions
 from .cnn import CNNClassifier
+from .features import ConvFeatures
 from .layers import (
     AvgPool,
     Conv1DTransformer,
@@ -32,6 +33,7 @@ __all__ = [
     "Conv1DTransformer",
     "Conv2DTransformer",
     "Conv3DTransformer",
+    "ConvFeatures",
     "Dense",
     "Dropout",
     "Flatten",

@@ -3,15 +3,20 @@
 import math
 
 from sklearn.base import clone
+from sklearn.utils.metaestimators import _BaseComposition
 
 from . import layers as _layers
 from ._geometry import check_choice, check_int, check_real, per_axis
-from ._operations import ACTIVATIONS
+from ._network import Network
+from ._operations import ACTIVATIONS, Reshape
+from .filters import Maps
 from .layers.base import Layer
 
 # Layers that a fitted network can be rebuilt from, by class name.
 LAYERS = {name: getattr(_layers, name) for name in _layers.__all__}
 MAX_LAYERS = 1000
+# The convolution for a number of spatial axes.
+CONV = {1: _layers.Conv1DTransformer, 2: _layers.Conv2DTransformer, 3: _layers.Conv3DTransformer}
 
 
 def auto_conv_layer_sizes(image_shape):
@@ -60,7 +65,7 @@ def flat_architecture(estimator, image_shape):
         What "auto" became.
     """
     ndim = len(image_shape) - 1
-    conv = {1: _layers.Conv1DTransformer, 2: _layers.Conv2DTransformer, 3: _layers.Conv3DTransformer}[ndim]
+    conv = CONV[ndim]
     conv_layer_sizes, hidden_layer_sizes = estimator.conv_layer_sizes, estimator.hidden_layer_sizes
     if _is_auto(conv_layer_sizes, "conv_layer_sizes"):
         conv_layer_sizes = auto_conv_layer_sizes(image_shape)
@@ -96,6 +101,14 @@ def flat_architecture(estimator, image_shape):
     return layers, conv_layer_sizes, hidden_layer_sizes
 
 
+def default_features(image_shape):
+    """Layers of ConvFeatures by default: 32 filters found by k-means, and max pooling, no wider than the map."""
+    ndim = len(image_shape) - 1
+    layers = [("conv1", CONV[ndim](32, 3, filters="kmeans"))]
+    window = tuple(min(2, n) for n in image_shape[:-1])
+    return layers + [("pool1", _layers.MaxPool(window))] * (max(window) > 1)
+
+
 def _is_auto(value, name):
     if isinstance(value, str):
         check_choice(value, name, ("auto",))
@@ -108,6 +121,40 @@ def are_pairs(layers):
     return isinstance(layers, list | tuple) and all(
         isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str) for item in layers
     )
+
+
+class NamedLayers(_BaseComposition):
+    """Base of estimators with ``layers=[(name, layer), ...]``: parameters of the layers as ``name__parameter``."""
+
+    def get_params(self, deep=True):
+        """Get the parameters, with those of the layers as ``name__parameter``.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+
+        Returns
+        -------
+        dict
+        """
+        if not are_pairs(self.layers):
+            return super(_BaseComposition, self).get_params(deep=deep)
+        return self._get_params("layers", deep=deep)
+
+    def set_params(self, **params):
+        """Set parameters; ``name=layer`` replaces a layer, ``name__parameter=value`` sets one of its parameters.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        self : object
+        """
+        if not are_pairs(params.get("layers", self.layers)):  # None, or what fit will refuse
+            return super(_BaseComposition, self).set_params(**params)
+        return self._set_params("layers", **params)
 
 
 def named_layers(layers, taken=()):
@@ -141,6 +188,44 @@ def bind(layers, image_shape):
         operations += layer.bind(shape, name)
         shape = operations[-1].out_shape
     return operations
+
+
+def initialize(network, layers, images, rng):
+    """Give a network its first weights, layer after layer: drawn, given, or found in what reaches the layer.
+
+    Parameters
+    ----------
+    network : Network
+        Of the operations of `layers`.
+    layers : list of (name, Layer)
+    images : ndarray of shape (n_samples, *in_shape)
+        Only a bounded number of them goes through the network.
+    rng : RandomState
+        Draws in the order of the layers.
+    """
+    start = end = 0
+    shape = images.shape[1:]
+    for name, layer in layers:
+        stop = start + len(layer.bind(shape, name))
+        part = Network(network.operations[start:stop], dtype=network.dtype, isa=network.isa)
+        if part.n_weights:
+            layer.initialize(part, Maps(images, _before(network, start) if layer.learns else None), rng)
+            network.weights[end : end + part.n_weights] = part.weights  # they follow each other in the flat vector
+            end += part.n_weights
+        start, shape = stop, part.out_shape
+
+
+def _before(network, n_operations):
+    """The first operations of a network with their weights, and what it does to images first; None if it is nothing."""
+    operations = network.operations[:n_operations]
+    if not operations:
+        if network.mean is None:
+            return None
+        shape = network.operations[0].in_shape
+        operations = [Reshape("", shape, shape)]
+    before = Network(operations, dtype=network.dtype, mean=network.mean, scale=network.scale, isa=network.isa)
+    before.weights[...] = network.weights[: before.n_weights]
+    return before
 
 
 def describe(layers):

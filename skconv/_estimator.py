@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from . import _architecture
@@ -33,40 +32,10 @@ _EPOCHS, _MOST_EPOCHS, _STEPS = 10, 100, 2_000
 _SWITCHES = ("standardize", "shuffle", "warm_start", "nesterovs_momentum", "early_stopping")
 
 
-class BaseCNN(_BaseComposition):
+class BaseCNN(_architecture.NamedLayers):
     """Base of the networks as estimators. Subclasses have the constructor and know about targets."""
 
     # ---- parameters --------------------------------------------------------------------------------------------
-
-    def get_params(self, deep=True):
-        """Get the parameters, with those of the layers as ``name__parameter``.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-
-        Returns
-        -------
-        dict
-        """
-        if not _architecture.are_pairs(self.layers):
-            return super(_BaseComposition, self).get_params(deep=deep)
-        return self._get_params("layers", deep=deep)
-
-    def set_params(self, **params):
-        """Set parameters; ``name=layer`` replaces a layer, ``name__parameter=value`` sets one of its parameters.
-
-        Parameters
-        ----------
-        **params : dict
-
-        Returns
-        -------
-        self : object
-        """
-        if not _architecture.are_pairs(params.get("layers", self.layers)):  # None, or what fit will refuse
-            return super(_BaseComposition, self).set_params(**params)
-        return self._set_params("layers", **params)
 
     def _settings(self):
         """Check the parameters that are independent of the data; return those of the solver."""
@@ -141,7 +110,7 @@ class BaseCNN(_BaseComposition):
         if self.standardize:
             mean, scale = _channel_statistics(images)
         network = Network(operations, mean=mean, scale=scale)
-        network.initialize(rng)
+        _architecture.initialize(network, layers, images, rng)
         attributes |= {"input_mean_": mean, "input_scale_": scale, "architecture_": _architecture.describe(layers)}
         return network, attributes
 

@@ -169,7 +169,10 @@ def test_frames(layer):
     assert isinstance(result, pd.DataFrame)
     pd.testing.assert_index_equal(result.index, index)
     assert list(result.columns) == list(fitted.get_feature_names_out())
-    assert result.columns[0] == f"{name_of(layer).lower()}0" and result.columns.is_unique
+    first = (
+        "0" if len(fitted.output_shape_) == 1 else "".join(f"_{axis}0" for axis in "drcf"[-len(fitted.output_shape_) :])
+    )
+    assert result.columns[0] == name_of(layer).lower() + first and result.columns.is_unique
     assert list(fitted.feature_names_in_) == list(frame.columns)
     expected = clone(layer).fit_transform(X.astype(frame.to_numpy().dtype))
     np.testing.assert_array_equal(result.to_numpy(), expected.reshape(7, -1))
@@ -377,7 +380,11 @@ def test_other_shapes_than_in_fit_raise(layer):
         (Conv2DTransformer(pool=Dropout()), TypeError, "pool must be a MaxPool, an AvgPool or None, got Dropout()"),
         (Conv2DTransformer(pool=MaxPool), TypeError, "pool must be a MaxPool, an AvgPool or None, got <class"),
         (Conv2DTransformer(random_state="x"), ValueError, "random_state='x'"),
-        (Conv2DTransformer(filters="fancy"), ValueError, "filters must be one of 'random', got 'fancy'"),
+        (
+            Conv2DTransformer(filters="fancy"),
+            ValueError,
+            "filters must be one of 'random', 'patches', 'whitening', 'pca', 'kmeans', got 'fancy'",
+        ),
         (
             Conv2DTransformer(4, filters=np.ones((4, 3, 3))),
             ValueError,

@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._images import read_images, remember_images
 from .._network import Network
+from ..filters import Maps
 
 
 class Layer(TransformerMixin, BaseEstimator):
@@ -20,6 +21,7 @@ class Layer(TransformerMixin, BaseEstimator):
 
     spatial_ndim = 2
     image_shape = None
+    learns = False  # whether `initialize` looks at the data
 
     def bind(self, in_shape, name=""):
         """Check the parameters and return what the layer does to images of one shape.
@@ -37,8 +39,21 @@ class Layer(TransformerMixin, BaseEstimator):
         """
         raise NotImplementedError
 
+    def initialize(self, network, maps, rng):
+        """Give a network of this layer alone its first weights: drawn, given, or found in what reaches the layer.
+
+        Parameters
+        ----------
+        network : Network
+            Of the operations that `bind` gave.
+        maps : Maps
+            What reaches the layer; looked at only where the layer `learns`.
+        rng : RandomState
+        """
+        network.initialize(rng)
+
     def fit(self, X, y=None):
-        """Learn the shape of the images (and draw the weights of layers that have some).
+        """Learn the shape of the images, and draw or find the weights of layers that have some.
 
         Parameters
         ----------
@@ -52,7 +67,7 @@ class Layer(TransformerMixin, BaseEstimator):
         images = self._read(X, reset=True)
         spec = clone(self)
         network = Network(spec.bind(images.shape[1:]), dtype=self._dtype(images))
-        network.initialize(self._generator())
+        spec.initialize(network, Maps(images), self._generator())
         remember_images(self, X, images)
         self.output_shape_ = network.out_shape
         self._n_features_out = int(np.prod(network.out_shape))
@@ -83,15 +98,20 @@ class Layer(TransformerMixin, BaseEstimator):
         return result.reshape(len(result), -1) if is_flat else result
 
     def get_feature_names_out(self, input_features=None):
-        """Names of the flattened outputs: class name and number.
+        """Names of the flattened outputs: class name, row, column and channel; or class name and number.
 
         Parameters
         ----------
         input_features : ignored
+
+        Returns
+        -------
+        ndarray of str
+            ``maxpool_r0_c1_f5`` where the result is images (``_d2_r0_c1_f5`` for volumes, ``_c1_f5`` for signals),
+            ``dense5`` where it is flat.
         """
         check_is_fitted(self)
-        prefix = type(self).__name__.lower()
-        return np.asarray([f"{prefix}{i}" for i in range(self._n_features_out)], dtype=object)
+        return feature_names(type(self).__name__.lower(), self.output_shape_)
 
     def _read(self, X, reset):
         return read_images(
@@ -166,6 +186,25 @@ class Layer(TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def feature_names(prefix, shape):
+    """Names of the values of one sample, laid out flat.
+
+    Examples
+    --------
+    >>> feature_names("dense", (3,))
+    array(['dense0', 'dense1', 'dense2'], dtype=object)
+    >>> feature_names("conv1", (1, 2, 2))
+    array(['conv1_r0_c0_f0', 'conv1_r0_c0_f1', 'conv1_r0_c1_f0',
+           'conv1_r0_c1_f1'], dtype=object)
+    """
+    if len(shape) == 1:
+        return np.asarray([f"{prefix}{i}" for i in range(shape[0])], dtype=object)
+    names = [prefix]
+    for letter, n in zip(("d", "r", "c", "f")[-len(shape) :], shape, strict=True):
+        names = [f"{name}_{letter}{i}" for name in names for i in range(n)]
+    return np.asarray(names, dtype=object)
 
 
 def is_image_shaped(X):

@@ -4,6 +4,7 @@ import numpy as np
 
 from .._geometry import check_bool, check_choice, check_int, per_axis, resolve_window
 from .._operations import ACTIVATIONS, ALGORITHMS, Convolution
+from ..filters import check_family, find_filters
 from .base import Layer, as_text, spatial_shape
 from .pooling import AvgPool, MaxPool
 
@@ -39,6 +40,22 @@ class _ConvTransformer(Layer):
         self.algorithm = algorithm
         self.image_shape = image_shape
         self.random_state = random_state
+
+    @property
+    def learns(self):
+        """Whether the filters are found in the data."""
+        return isinstance(self.filters, str) and self.filters != "random"
+
+    def initialize(self, network, maps, rng):
+        if not self.learns:
+            return super().initialize(network, maps, rng)
+        operation = next(operation for operation in network.operations if isinstance(operation, Convolution))
+        network.coefs[0][...], intercepts = find_filters(
+            self.filters, maps, operation.window.kernel_size, operation.out_shape[-1], rng,
+            dilation=operation.window.dilation,
+        )  # fmt: skip
+        if network.intercepts[0] is not None:
+            network.intercepts[0][...] = intercepts
 
     def bind(self, in_shape, name=""):
         where = as_text(name)
@@ -79,7 +96,8 @@ class _ConvTransformer(Layer):
     def _given_filters(self, n_channels, where):
         """Filters that the user gave, outputs last, or None."""
         if isinstance(self.filters, str):
-            check_choice(self.filters, f"{where}filters", ("random",))
+            kernel_size = per_axis(self.kernel_size, f"{where}kernel_size", self.spatial_ndim, 1)
+            check_family(self.filters, kernel_size, n_channels, self.n_filters, where)
             return None
         try:
             filters = np.asarray(self.filters)
@@ -103,7 +121,8 @@ class _ConvTransformer(Layer):
 
     def _remember(self, network):
         self.filters_ = np.ascontiguousarray(np.moveaxis(network.coefs[0], -1, 0))
-        self.intercept_ = np.zeros(len(self.filters_), dtype=network.dtype)
+        intercept = network.intercepts[0]
+        self.intercept_ = np.zeros(len(self.filters_), dtype=network.dtype) if intercept is None else intercept.copy()
 
     def _remembered(self):
         return {"filters_": np.moveaxis(np.asarray(self.filters_), 0, -1), "intercept_": self.intercept_}
@@ -119,9 +138,19 @@ Parameters
 n_filters : int, default=32
 kernel_size : int or tuple of {n} ints, default=3
     Extent of the filters in pixels.
-filters : "random" or array of shape ``(n_filters, *kernel_size, n_channels)``, default="random"
-    "random" draws them uniformly with variance 2 / fan_in (He et al., 2015; Glorot's for activations that do not
-    rectify); an array is used as it is, and is where training starts inside a network.
+filters : {{"random", "patches", "whitening", "pca", "kmeans"}} or array, default="random"
+    - "random": drawn uniformly with variance 2 / fan_in (He et al., 2015; Glorot's for activations that do not
+      rectify);
+    - "patches": patches of the images, mean removed, of norm 1 (Pinto et al., 2009);
+    - "whitening": eigenvectors of the patches' covariance, scaled to responses of variance 1, and their negatives
+      (Jordan, 2024); ``2 * prod(kernel_size) * n_channels`` at most;
+    - "pca": leading eigenvectors of the covariance of patches without their mean (PCANet; Chan et al., 2015);
+      ``prod(kernel_size) * n_channels`` at most;
+    - "kmeans": centres of clusters of whitened patches (Coates and Ng, 2012);
+    - an array of shape ``(n_filters, *kernel_size, n_channels)`` is used as it is.
+
+    The four families in the middle are found in a bounded random sample of the patches that reach the layer, when it
+    or what it is part of is fitted; `skconv.filters` has the recipes. In a network, training goes on from there.
 stride : int or tuple of {n} ints, default=1
 padding : {{"valid", "same", "same_lower", "full"}}, int, tuple of {n} ints or of {n} pairs, default="same"
     Zeros around the image. "same" keeps ceil(size / stride) pixels, the odd one of the padding after the image (ONNX's
@@ -130,7 +159,8 @@ dilation : int or tuple of {n} ints, default=1
     Distance of the filter's taps.
 activation : {{"identity", "relu", "leaky_relu", "tanh", "logistic", "elu", "gelu"}}, default="relu"
 fit_intercept : bool, default=True
-    Whether a network trains an intercept per filter; standing alone it is zero.
+    Whether a network trains an intercept per filter. Standing alone, those of "whitening" and "kmeans" take the mean
+    patch away, so that responses have mean zero, and others are zero.
 pool : MaxPool, AvgPool or None, default=None
     Pooling after the activation; max pooling is fused with the convolution.
 algorithm : {{"auto", "direct", "winograd"}}, default="auto"
@@ -141,7 +171,7 @@ algorithm : {{"auto", "direct", "winograd"}}, default="auto"
 image_shape : tuple of ints, default=None
     Shape of one image, where X is flat: {shape}.
 random_state : int, RandomState instance or None, default=None
-    For ``filters="random"``, standing alone; inside a network, the network draws.
+    Draws filters, or patches to find them in, standing alone; inside a network, the network draws.
 
 Attributes
 ----------
