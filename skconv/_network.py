@@ -114,19 +114,21 @@ class Network:
     def initialize(self, rng):
         """Draw first weights: uniform, of variance 2 / fan_in before rectifiers (He et al., 2015), else Glorot's.
 
-        Intercepts start at zero. Operations that bring their weights along keep those.
+        Intercepts start at zero. Operations that bring their weights along keep those; what is not connected is zero.
         """
         for i, coef in zip(self._segments, self.coefs, strict=True):
             operation = self.operations[i]
             if operation.coef is not None:
                 coef[...] = operation.coef
-                continue
-            fan_out = operation.out_shape[-1] * math.prod(operation.coef_shape[:-2])
-            if operation.activation in ("identity", "tanh", "logistic"):
-                bound = math.sqrt(6 / (operation.fan_in + fan_out))
+            elif operation.activation in ("identity", "tanh", "logistic"):
+                bound = np.sqrt(6 / (operation.fan_in + operation.fan_out))
+                coef[...] = rng.uniform(-bound, bound, size=coef.shape)
             else:
-                bound = math.sqrt(6 / operation.fan_in)
-            coef[...] = rng.uniform(-bound, bound, size=coef.shape)
+                bound = np.sqrt(6 / operation.fan_in)
+                coef[...] = rng.uniform(-bound, bound, size=coef.shape)
+            connections = getattr(operation, "connections", None)
+            if connections is not None:
+                coef *= connections
         for intercept in self.intercepts:
             if intercept is not None:
                 intercept[...] = 0

@@ -78,16 +78,28 @@ class Weighted(Operation):
 
     @property
     def fan_in(self):
-        """Inputs that one output sums over."""
+        """Inputs that one output sums over; an array where outputs differ."""
         return math.prod(self.coef_shape[:-1])
+
+    @property
+    def fan_out(self):
+        """Outputs that one input goes into."""
+        return self.out_shape[-1] * math.prod(self.coef_shape[:-2])
 
 
 @dataclass(frozen=True)
 class Convolution(Weighted):
-    """Cross-correlation with a bank of filters; weights of shape (*kernel_size, n_channels, n_filters)."""
+    """Cross-correlation with a bank of filters; weights of shape (*kernel_size, n_channels // groups, n_filters).
+
+    With `groups`, the first n_filters // groups filters see the first n_channels // groups channels, and so on.
+    `connections`, a bool array of shape (n_channels, n_filters), says which channel feeds which filter instead: weights
+    of the others are and stay zero.
+    """
 
     window: Window | None = None
     algorithm: str = "auto"
+    groups: int = 1
+    connections: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def supports_winograd(self):
@@ -98,6 +110,7 @@ class Convolution(Weighted):
             and max(window.kernel_size[:-2], default=1) == 1
             and max(window.stride + window.dilation) == 1
             and min(self.in_shape[-1], self.out_shape[-1]) >= _LONGEST_VECTOR
+            and self.groups == 1
         )
 
     def describe(self):
@@ -105,6 +118,7 @@ class Convolution(Weighted):
         return (
             f"{window.describe()}, stride={window.stride}, dilation={window.dilation}, "
             f"{self.in_shape[-1]} channels and {self.out_shape[-1]} filters"
+            + (f" in {self.groups} groups" if self.groups > 1 else "")
         )
 
     @property
@@ -114,7 +128,20 @@ class Convolution(Weighted):
 
     @property
     def coef_shape(self):
-        return (*self.window.kernel_size, self.in_shape[-1], self.out_shape[-1])
+        return (*self.window.kernel_size, self.in_shape[-1] // self.groups, self.out_shape[-1])
+
+    @property
+    def fan_in(self):
+        if self.connections is None:
+            return super().fan_in
+        return math.prod(self.window.kernel_size) * np.sum(self.connections, axis=0)
+
+    @property
+    def fan_out(self):
+        n_taps = math.prod(self.window.kernel_size)
+        if self.connections is None:
+            return n_taps * self.out_shape[-1] // self.groups
+        return n_taps * np.mean(np.sum(self.connections, axis=1))
 
     @property
     def n_multiplications(self):

@@ -316,8 +316,9 @@ class Plan:
             return ConvolutionLayer(
                 table, step.x, step.y, window=window, out=window.output_size(step.x.size), activation=activation,
                 pool=None if step.pool is None else window_in_3d(step.pool.window),
-                max_samples=self.chunk if goes_back else 0, learns=step.learns, is_winograd=step.is_winograd,
-                **index, **common,
+                groups=operation.groups, connections=operation.connections,
+                max_samples=self.chunk if goes_back else 0, learns=step.learns,
+                is_winograd=step.is_winograd, **index, **common,
             )  # fmt: skip
         if isinstance(operation, DenseProduct):
             return DenseLayer(

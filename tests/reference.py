@@ -135,6 +135,26 @@ def _check_output(output, image, kernel, stride, dilation, pad_before, pad_after
         raise ValueError(f"the output gradient has {output} positions, the geometry gives {expected}")
 
 
+def grouped_conv(x, weights, bias=None, *, groups, **geometry):
+    """Convolve where group g of the filters sees group g of the channels; weights (*kernel, c // groups, n_filters)."""
+    parts = zip(np.split(_exact(x), groups, -1), np.split(_exact(weights), groups, -1), strict=True)
+    y = np.concatenate([conv(part, w, **geometry) for part, w in parts], axis=-1)
+    return y if bias is None else y + _exact(bias)
+
+
+def grouped_conv_backward_input(dy, weights, input_shape, *, groups, **geometry):
+    """Return dx of `grouped_conv`, of shape `input_shape`."""
+    shape = (*input_shape[:-1], input_shape[-1] // groups)
+    parts = zip(np.split(_exact(dy), groups, -1), np.split(_exact(weights), groups, -1), strict=True)
+    return np.concatenate([conv_backward_input(part, w, shape, **geometry) for part, w in parts], axis=-1)
+
+
+def grouped_conv_backward_weights(x, dy, kernel, *, groups, **geometry):
+    """Return dweights of `grouped_conv`, of shape (*kernel, c // groups, n_filters)."""
+    parts = zip(np.split(_exact(x), groups, -1), np.split(_exact(dy), groups, -1), strict=True)
+    return np.concatenate([conv_backward_weights(part, d, kernel, **geometry) for part, d in parts], axis=-1)
+
+
 # ------------------------------------------------------------------------------------------------------------ padding
 
 

@@ -16,13 +16,18 @@ Backward keeps of the forward pass: y, and one uint8 per pooled value (which tap
 where only the taps for which the division is exact belong to a phase (i + pad) mod stride, and pixels without taps
 are zero.  Input maps carry the zero padding as a margin, so no loop has edge cases.
 
+Where filters fall into groups that see channels of their own, every product is one per group, on other columns; where
+every filter sees one channel and every channel has one filter, it is one product column by column (depthwise).
+
 3x3 kernels with many channels run z and dx by Winograd's algorithm instead (winograd.pyx), where the plan says so.
 """
-from libc.stdint cimport uint8_t
-from libc.string cimport memset
+from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memcpy, memset
+
+import numpy as np
 
 from .layer cimport Layer, Pass, Tables, round_up
-from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Product, Run, Windows
+from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Multiply, Product, Run, Windows
 from .windows cimport PoolWindows
 from .winograd cimport Winograd
 
@@ -74,6 +79,10 @@ cdef class Convolution(Layer):
     window : object with 3-tuples kernel_size, stride, dilation, pad_before
     out : tuple of 3 ints
         Extent before pooling.
+    groups : int
+        Group g of the filters sees group g of the channels.
+    connections : bool array of shape (n_channels, n_filters) or None
+        Weights of pairs that are not connected are zero, and so is made their gradient; for one group.
     activation : Activation
         Monotone, so that its derivative follows from its value.
     pool : window of a max pooling of at most 255 taps, or None
@@ -90,6 +99,11 @@ cdef class Convolution(Layer):
     cdef:
         Py_ssize_t n_filters
         Py_ssize_t n_taps
+        Py_ssize_t n_products               # products in place of one: the groups, but one where depthwise
+        Py_ssize_t group_channels           # channels that a filter sees
+        Py_ssize_t group_filters            # filters that see a channel
+        bint is_depthwise
+        Multiply multiply                   # the kernel of all products
         Py_ssize_t depth                    # terms of one sum: taps * channels
         Py_ssize_t[3] kernel
         Py_ssize_t[3] stride
@@ -111,6 +125,7 @@ cdef class Convolution(Layer):
         Py_ssize_t *x_terms                 # where the terms of one sum lie in x
         # forward
         Product forward_product
+        Py_ssize_t columns                  # of it
         Py_ssize_t block                    # output lines per unit
         Py_ssize_t n_blocks                 # units per depth slice
         Py_ssize_t *x_rows
@@ -119,7 +134,7 @@ cdef class Convolution(Layer):
         Py_ssize_t box_slice                # ... and from one depth slice
         Py_ssize_t clip_offset
         # backward
-        Py_ssize_t group                    # samples per product of the weights' gradient
+        Py_ssize_t n_together               # samples per product of the weights' gradient
         Py_ssize_t[3] dz_margin
         Py_ssize_t dz_depth                 # elements
         Py_ssize_t dz_line                  # elements
@@ -130,12 +145,14 @@ cdef class Convolution(Layer):
         Py_ssize_t weight_block             # lines per product
         Py_ssize_t *gradient_rows
         Py_ssize_t n_phases
+        int32_t *mask                       # (n_channels, n_filters): all bits where connected, or NULL
         bint has_gaps                       # some input pixels have no taps
         Phase *phases
         char *packed                        # weights of every tap, transposed
 
     def __init__(self, kernels, x, y, *, window, out, activation, pool=None, index_origin=0, index_sample=0,
-                 max_samples=0, learns=True, is_winograd=False, is_output=False, needs_dx=True):
+                 max_samples=0, groups=1, connections=None, learns=True, is_winograd=False, is_output=False,
+                 needs_dx=True):
         super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
         cdef int axis
         for axis in range(3):
@@ -146,7 +163,12 @@ cdef class Convolution(Layer):
             self.out[axis] = out[axis]
         self.n_filters = self.y.channels
         self.n_taps = self.kernel[0] * self.kernel[1] * self.kernel[2]
-        self.depth = self.n_taps * self.x.channels
+        self.group_channels = self.x.channels // groups
+        self.group_filters = self.n_filters // groups
+        self.is_depthwise = groups > 1 and self.group_channels == self.group_filters == 1
+        self.n_products = 1 if self.is_depthwise else groups
+        self.multiply = self.k.depthwise if self.is_depthwise else self.k.product
+        self.depth = self.n_taps * self.group_channels
         self.activation = activation
         self.index_origin = index_origin
         self.index_sample = index_sample
@@ -156,31 +178,36 @@ cdef class Convolution(Layer):
         self._build_forward(pool)
         if max_samples > 0:
             self._build_backward(pool, max_samples)
+        if connections is not None:
+            self.mask = self._mask_of(connections)
 
     def _build_forward(self, pool):
         cdef:
             Py_ssize_t lines, a, b, c, channel, k = 0
             # A row of the kernel is one run, or, dilated, every tap. Runs of one to three pairs are taken apart: the
             # loop over runs then costs less than the loop within (9 taps of one channel: 143 against 135 GFLOP/s).
-            Py_ssize_t length = (self.kernel[2] if self.dilation[2] == 1 else 1) * self.x.channels
+            bint is_row = self.is_depthwise or (self.dilation[2] == 1 and self.n_products == 1)
+            Py_ssize_t length = (self.kernel[2] if is_row else 1) * self.group_channels
             Run *runs = self.tables.runs(self.depth)
         self.x_terms = self.tables.sizes(self.depth)
         for a in range(self.kernel[0]):
             for b in range(self.kernel[1]):
                 for c in range(self.kernel[2]):
-                    for channel in range(self.x.channels):
+                    for channel in range(self.group_channels):
                         self.x_terms[k] = (a * self.dilation[0] * self.x.depth_stride
                                            + b * self.dilation[1] * self.x.line_stride
                                            + c * self.dilation[2] * self.x.channels + channel)
                         k += 1
-        if length < 4:
+        if length < 4 and not self.is_depthwise:
             length = 1
         for k in range(self.depth // length):
             runs[k].a = self.x_terms[k * length]
             runs[k].b = k * length * self.n_filters
-        self.forward_product = Product(runs, self.depth // length, length, 1, self.n_filters)
+        self.forward_product = Product(runs, self.depth // length, length,
+                                       self.dilation[2] * self.x.channels if self.is_depthwise else 1, self.n_filters)
 
         self.block = self._lines_per_block(self.out[2])
+        self.columns = self.n_filters // self.n_products
         if pool is None:
             self.block = min(self.block, self.y.size[1])
             lines = self.block
@@ -195,6 +222,8 @@ cdef class Convolution(Layer):
             depths = min((pool.kernel_size[0] - 1) * pool.dilation[0] + 1, self.out[0])
             # Pixels of the box are whole vectors apart, so that no tile needs a partial copy.
             self.box_pixel = (self.n_filters + self.k.lanes - 1) // self.k.lanes * self.k.lanes
+            if self.n_products == 1:
+                self.columns = self.box_pixel
             self.box_slice = lines * self.out[2] * self.box_pixel
             self.pool = self._windows(pool, self.box_slice, self.out[2] * self.box_pixel, self.box_pixel)
             self._fill_rows(lines, self.out[2] * self.box_pixel, self.box_pixel)
@@ -250,7 +279,7 @@ cdef class Convolution(Layer):
         if pool is not None:
             self.unpool = self._windows(pool, self.dz_depth, self.dz_line, self.n_filters)
         # A product over few pixels spends its time on loading and storing the gradient: gather samples.
-        self.group = min(max_samples, max(1, BLOCK_PIXELS // (self.out[0] * self.out[1] * self.out[2])))
+        self.n_together = min(max_samples, max(1, BLOCK_PIXELS // (self.out[0] * self.out[1] * self.out[2])))
         if self.needs_dx and self.is_winograd:
             self.dx_block = self._lines_per_block(self.x.size[2])
             self.winograd_dx = Winograd(self._kernels, n_channels=self.n_filters, n_filters=self.x.channels,
@@ -258,12 +287,12 @@ cdef class Convolution(Layer):
             self.scratch_size = max(self.scratch_size, self.winograd_offset + self.winograd_dx.scratch_size)
         self.line_offset = self.scratch_size
         self.dz_offset = self.line_offset + round_up(self.y.size[2] * self.n_filters * self.itemsize)
-        self.scratch_size = self.dz_offset + self.group * self.dz_sample + round_up(64 * self.itemsize)
+        self.scratch_size = self.dz_offset + self.n_together * self.dz_sample + round_up(64 * self.itemsize)
 
         self.weight_block = max(1, min(self.out[1], 2 * BLOCK_PIXELS // self.out[2]))
         # A line of output pixels is one run. Where samples are gathered, a block is all lines of a slice.
-        runs = self.tables.runs(self.group * self.weight_block)
-        for i in range(self.group):
+        runs = self.tables.runs(self.n_together * self.weight_block)
+        for i in range(self.n_together):
             for line in range(self.weight_block):
                 runs[m].a = i * (self.x.sample // self.itemsize) + line * self.stride[1] * self.x.line_stride
                 runs[m].b = i * (self.dz_sample // self.itemsize) + line * self.dz_line
@@ -276,6 +305,12 @@ cdef class Convolution(Layer):
             self.packed = self.tables.bytes((self.depth * self.n_filters + 64) * self.itemsize)
             if not self.is_winograd:
                 self._build_phases(axes)
+
+    cdef int32_t *_mask_of(self, connections) except NULL:
+        cdef const int32_t[::1] bits = -np.repeat(connections, self.itemsize // 4).astype(np.int32)
+        cdef int32_t *mask = self.tables.ints(bits.shape[0])
+        memcpy(mask, &bits[0], bits.shape[0] * sizeof(int32_t))
+        return mask
 
     def _build_phases(self, axes):
         cdef:
@@ -302,9 +337,9 @@ cdef class Convolution(Layer):
                                 tap = (tap_d * self.kernel[1] + tap_h) * self.kernel[2] + tap_w
                                 runs[k].a = -(shift_d * self.dz_depth + shift_h * self.dz_line
                                               + shift_w * self.n_filters)
-                                runs[k].b = tap * self.n_filters * self.x.channels
+                                runs[k].b = tap * self.n_filters * self.group_channels
                                 k += 1
-                    phase.product = Product(runs, n_taps, self.n_filters, 1, self.x.channels)
+                    phase.product = Product(runs, n_taps, self.group_filters, 1, self.group_channels)
                     phase.block = max(1, min(phase.n[1], BLOCK_PIXELS // phase.n[2]))
                     phase.dz_rows = self.tables.sizes(phase.block * phase.n[2])
                     phase.dx_rows = self.tables.sizes(phase.block * phase.n[2])
@@ -319,32 +354,36 @@ cdef class Convolution(Layer):
         self.has_gaps = covered < self.x.size[0] * self.x.size[1] * self.x.size[2]
 
     cdef void prepare(self, bint backward) noexcept nogil:
-        cdef Py_ssize_t tap, size = self.x.channels * self.n_filters * self.itemsize
+        cdef Py_ssize_t tap, size = self.group_channels * self.n_filters * self.itemsize
         if self.is_winograd:
             self.winograd.prepare(self.weights, False)
         if not backward or self.packed == NULL:
             return
         for tap in range(self.n_taps):
-            self.k.transpose(self.weights + tap * size, self.x.channels, self.n_filters, self.packed + tap * size)
+            self.k.transpose(self.weights + tap * size, self.group_channels, self.n_filters, self.packed + tap * size)
         if self.is_winograd:
             self.winograd_dx.prepare(self.packed, True)
 
     cdef void _convolve(self, const Pass *p, const char *x, Py_ssize_t d, Py_ssize_t h, Py_ssize_t lines, char *c,
                         bint relu) noexcept nogil:
         """Lines h to h + lines of depth slice d, before pooling."""
-        cdef Py_ssize_t at = ((d * self.stride[0] - self.before[0]) * self.x.depth_stride
-                              + (h * self.stride[1] - self.before[1]) * self.x.line_stride
-                              - self.before[2] * self.x.channels)
+        cdef:
+            Py_ssize_t at = ((d * self.stride[0] - self.before[0]) * self.x.depth_stride
+                             + (h * self.stride[1] - self.before[1]) * self.x.line_stride
+                             - self.before[2] * self.x.channels)
+            Py_ssize_t g, f
         if self.is_winograd:
             self.winograd.run(x + at * self.itemsize, lines, self.bias, c,
                               self.y.line_stride if self.pool is None else self.out[2] * self.box_pixel,
                               self.n_filters if self.pool is None else self.box_pixel, relu,
                               p.scratch + self.scratch_offset + self.winograd_offset)
             return
-        self.k.product(&self.forward_product, lines * self.out[2],
-                       self.n_filters if self.pool is None else self.box_pixel, x + at * self.itemsize,
-                       self.x_rows, self.weights, START_AT_ZERO if self.bias == NULL else START_AT_BIAS, self.bias, c,
-                       self.c_rows, relu)
+        for g in range(self.n_products):
+            f = g * self.group_filters * self.itemsize
+            self.multiply(&self.forward_product, lines * self.out[2], self.columns,
+                          x + (at + g * self.group_channels) * self.itemsize, self.x_rows, self.weights + f,
+                          START_AT_ZERO if self.bias == NULL else START_AT_BIAS,
+                          NULL if self.bias == NULL else self.bias + f, c + f, self.c_rows, relu)
 
     cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
         cdef:
@@ -403,7 +442,7 @@ cdef class Convolution(Layer):
             return
         first = 0
         while first < p.n:
-            n = min(self.group, p.n - first)
+            n = min(self.n_together, p.n - first)
             for i in range(n):
                 self._before_activation(p, first + i, dz + i * self.dz_sample)
             if self.learns:
@@ -411,7 +450,17 @@ cdef class Convolution(Layer):
             if p.dx != NULL:
                 for i in range(n):
                     self._input_gradient(p, p.dx + (first + i) * p.dx_sample, dz + i * self.dz_sample)
-            first += self.group
+            first += self.n_together
+        if self.learns and self.mask != NULL:
+            self._mask_gradient(<int32_t *> (p.gradients + self.gradient_offset))
+
+    cdef void _mask_gradient(self, int32_t *gradient) noexcept nogil:
+        """Bit by bit, because 0 * NaN is NaN."""
+        cdef Py_ssize_t _, k, n = self.x.channels * self.n_filters * self.itemsize // 4
+        for _ in range(self.n_taps):
+            for k in range(n):
+                gradient[k] &= self.mask[k]
+            gradient += n
 
     cdef void _before_activation(self, const Pass *p, Py_ssize_t i, char *dz) noexcept nogil:
         """dz of one sample from the gradient of its output."""
@@ -449,7 +498,7 @@ cdef class Convolution(Layer):
             const char *x = self.input(p, first)
             const char *dz_line
             Product product = self.weight_product
-            Py_ssize_t d, h, lines, i, line, at
+            Py_ssize_t d, h, lines, i, line, at, g, f
         for d in range(self.out[0]):
             h = 0
             while h < self.out[1]:
@@ -459,8 +508,12 @@ cdef class Convolution(Layer):
                       + (h * self.stride[1] - self.before[1]) * self.x.line_stride
                       - self.before[2] * self.x.channels)
                 dz_line = dz + (d * self.dz_depth + h * self.dz_line) * self.itemsize
-                self.k.product(&product, self.depth, self.n_filters, x + at * self.itemsize, self.x_terms, dz_line,
-                               ADD_TO_RESULT, NULL, p.gradients + self.gradient_offset, self.gradient_rows, False)
+                for g in range(self.n_products):
+                    f = g * self.group_filters * self.itemsize
+                    self.multiply(&product, self.depth, self.n_filters // self.n_products,
+                                  x + (at + g * self.group_channels) * self.itemsize, self.x_terms, dz_line + f,
+                                  ADD_TO_RESULT, NULL, p.gradients + self.gradient_offset + f, self.gradient_rows,
+                                  False)
                 if self.bias != NULL:
                     for i in range(n):
                         for line in range(lines):
@@ -472,7 +525,7 @@ cdef class Convolution(Layer):
     cdef void _input_gradient(self, const Pass *p, char *dx, const char *dz) noexcept nogil:
         cdef:
             Phase *phase
-            Py_ssize_t i, d, h, lines, dz_at, dx_at
+            Py_ssize_t i, d, h, lines, dz_at, dx_at, g, f
         if self.is_winograd:
             self._input_gradient_by_tiles(p, dx, dz)
             return
@@ -490,9 +543,12 @@ cdef class Convolution(Layer):
                     dx_at = (((phase.first[0] + d * self.stride[0]) * self.x.size[1]
                               + phase.first[1] + h * self.stride[1]) * self.x.size[2]
                              + phase.first[2]) * self.x.channels
-                    self.k.product(&phase.product, lines * phase.n[2], self.x.channels, dz + dz_at * self.itemsize,
-                                   phase.dz_rows, self.packed, START_AT_ZERO, NULL, dx + dx_at * self.itemsize,
-                                   phase.dx_rows, False)
+                    for g in range(self.n_products):
+                        f = g * self.group_filters
+                        self.multiply(&phase.product, lines * phase.n[2], self.x.channels // self.n_products,
+                                      dz + (dz_at + f) * self.itemsize, phase.dz_rows,
+                                      self.packed + f * self.group_channels * self.itemsize, START_AT_ZERO, NULL,
+                                      dx + (dx_at + g * self.group_channels) * self.itemsize, phase.dx_rows, False)
                     h += phase.block
 
     cdef void _input_gradient_by_tiles(self, const Pass *p, char *dx, const char *dz) noexcept nogil:

@@ -7,6 +7,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 
 from .kernels.activation cimport activate, activation_gradient
+from .kernels.depthwise cimport depthwise
 from .kernels.pooling cimport average_pool_line, average_unpool_line, max_pool_line, max_unpool_line
 from .kernels.product cimport LANES, column_sums, product, transpose
 from .kernels.random cimport dropout
@@ -25,6 +26,13 @@ cdef void _product(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, co
                    bint relu) noexcept nogil:
     product(p, n_rows, n_columns, <const real *> A, a_rows, <const real *> B, start, <const real *> bias, <real *> C,
             c_rows, relu)
+
+
+cdef void _depthwise(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A,
+                     const Py_ssize_t *a_rows, const void *B, int start, const void *bias, void *C,
+                     const Py_ssize_t *c_rows, bint relu) noexcept nogil:
+    depthwise(p, n_rows, n_columns, <const real *> A, a_rows, <const real *> B, start, <const real *> bias, <real *> C,
+              c_rows, relu)
 
 
 cdef void _transpose(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, void *out) noexcept nogil:
@@ -120,6 +128,7 @@ cdef Kernels kernels
 kernels.itemsize = sizeof(real)
 kernels.lanes = LANES
 kernels.product = _product
+kernels.depthwise = _depthwise
 kernels.transpose = _transpose
 kernels.column_sums = _column_sums
 kernels.winograd_input = _winograd_input

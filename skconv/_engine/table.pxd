@@ -71,13 +71,16 @@ cdef struct Update:
     double epsilon
     bint nesterov
 
+ctypedef void (*Multiply)(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A,
+                          const Py_ssize_t *a_rows, const void *B, int start, const void *bias, void *C,
+                          const Py_ssize_t *c_rows, bint relu) noexcept nogil
+
 cdef struct Kernels:
     Py_ssize_t itemsize
     Py_ssize_t lanes
 
-    void (*product)(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A,
-                    const Py_ssize_t *a_rows, const void *B, int start, const void *bias, void *C,
-                    const Py_ssize_t *c_rows, bint relu) noexcept nogil
+    Multiply product
+    Multiply depthwise          # the same, column by column
     void (*transpose)(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, void *out) noexcept nogil
     void (*column_sums)(const void *x, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
                         void *sums) noexcept nogil

@@ -75,21 +75,22 @@ typedef void (*skconv_tile)(const skconv_product *p, const skconv_real *A, const
 
 /* ---- matrix products ------------------------------------------------------------------------------------------ */
 
-#define SKCONV_STEP(MR, NV)                                                                                           \
+/* The factor of row m for vector v: one value for all columns, or a column of A for every column of C. */
+#define SKCONV_BROADCAST(m, v) (a[m][o] - (skconv_vec){0})
+#define SKCONV_COLUMNWISE(m, v) (*(const skconv_vec *)(a[m] + o + v * SKCONV_LANES))
+
+#define SKCONV_STEP(FACTOR, MR, NV)                                                                                   \
     {                                                                                                                 \
         skconv_vec bv[NV];                                                                                            \
         SKCONV_UNROLL for (int v = 0; v < NV; v++) bv[v] = *(const skconv_vec *)(b + v * SKCONV_LANES);               \
         SKCONV_UNROLL for (int m = 0; m < MR; m++)                                                                    \
-        {                                                                                                             \
-            const skconv_vec x = a[m][o] - (skconv_vec){0};                                                           \
-            SKCONV_UNROLL for (int v = 0; v < NV; v++) acc[m][v] += x * bv[v];                                        \
-        }                                                                                                             \
+            SKCONV_UNROLL for (int v = 0; v < NV; v++) acc[m][v] += FACTOR(m, v) * bv[v];                             \
         o += a_step;                                                                                                  \
         b += b_step;                                                                                                  \
     }
 
-#define SKCONV_TILE(MR, NV)                                                                                           \
-    __attribute__((noinline)) static void skconv_tile_##MR##x##NV(                                                   \
+#define SKCONV_TILE_OF(NAME, FACTOR, MR, NV)                                                                          \
+    __attribute__((noinline)) static void NAME(                                                                       \
         const skconv_product *restrict p, const skconv_real *restrict A, const ptrdiff_t *restrict a_rows,           \
         const skconv_real *restrict B, int start, const skconv_real *restrict bias, skconv_real *restrict C,         \
         const ptrdiff_t *restrict c_rows, int relu)                                                                   \
@@ -118,9 +119,10 @@ typedef void (*skconv_tile)(const skconv_product *p, const skconv_real *A, const
             ptrdiff_t o = run->a, l = p->length;                                                                      \
             SKCONV_NO_UNROLL for (; l >= 4; l -= 4)                                                                   \
             {                                                                                                         \
-                SKCONV_STEP(MR, NV) SKCONV_STEP(MR, NV) SKCONV_STEP(MR, NV) SKCONV_STEP(MR, NV)                       \
+                SKCONV_STEP(FACTOR, MR, NV) SKCONV_STEP(FACTOR, MR, NV)                                               \
+                SKCONV_STEP(FACTOR, MR, NV) SKCONV_STEP(FACTOR, MR, NV)                                               \
             }                                                                                                         \
-            SKCONV_NO_UNROLL for (; l > 0; l--) SKCONV_STEP(MR, NV)                                                   \
+            SKCONV_NO_UNROLL for (; l > 0; l--) SKCONV_STEP(FACTOR, MR, NV)                                           \
         }                                                                                                             \
         if (relu) { /* x < 0 ? 0 : x keeps NaN */                                                                     \
             SKCONV_UNROLL for (int m = 0; m < MR; m++)                                                                \
@@ -132,6 +134,7 @@ typedef void (*skconv_tile)(const skconv_product *p, const skconv_real *A, const
                 *(skconv_vec *)(C + c_rows[m] + v * SKCONV_LANES) = acc[m][v];                                        \
     }
 
+#define SKCONV_TILE(MR, NV) SKCONV_TILE_OF(skconv_tile_##MR##x##NV, SKCONV_BROADCAST, MR, NV)
 #define SKCONV_TILES_4(NV) SKCONV_TILE(1, NV) SKCONV_TILE(2, NV) SKCONV_TILE(3, NV) SKCONV_TILE(4, NV)
 #define SKCONV_TILES_6(NV) SKCONV_TILES_4(NV) SKCONV_TILE(5, NV) SKCONV_TILE(6, NV)
 #define SKCONV_TILES_8(NV) SKCONV_TILES_6(NV) SKCONV_TILE(7, NV) SKCONV_TILE(8, NV)
@@ -182,10 +185,24 @@ static const skconv_tile skconv_tiles_2[] = {NULL, SKCONV_NAMES_4(2)};
 static const skconv_tile skconv_tiles_4[] = {NULL};
 #endif
 
+/* Column by column (depthwise convolution): every multiply-add loads its own factor, so rows need only hide the latency,
+ * and their addresses must fit the general registers. */
+#define SKCONV_DEPTH_TILE(MR, NV) SKCONV_TILE_OF(skconv_depth_tile_##MR##x##NV, SKCONV_COLUMNWISE, MR, NV)
+#define SKCONV_DEPTH_TILES_6(NV)                                                                                      \
+    SKCONV_DEPTH_TILE(1, NV) SKCONV_DEPTH_TILE(2, NV) SKCONV_DEPTH_TILE(3, NV) SKCONV_DEPTH_TILE(4, NV)              \
+    SKCONV_DEPTH_TILE(5, NV) SKCONV_DEPTH_TILE(6, NV)
+#define SKCONV_DEPTH_NAMES_6(NV)                                                                                      \
+    skconv_depth_tile_1x##NV, skconv_depth_tile_2x##NV, skconv_depth_tile_3x##NV, skconv_depth_tile_4x##NV,          \
+        skconv_depth_tile_5x##NV, skconv_depth_tile_6x##NV
+SKCONV_DEPTH_TILES_6(1) SKCONV_DEPTH_TILES_6(2)
+static const skconv_tile skconv_depth_tiles_1[] = {NULL, SKCONV_DEPTH_NAMES_6(1)};
+static const skconv_tile skconv_depth_tiles_2[] = {NULL, SKCONV_DEPTH_NAMES_6(2)};
+
 #define SKCONV_ROWS(table) ((ptrdiff_t)(sizeof(table) / sizeof(skconv_tile)) - 1)
 static const ptrdiff_t skconv_tile_rows_1 = SKCONV_ROWS(skconv_tiles_1);
 static const ptrdiff_t skconv_tile_rows_2 = SKCONV_ROWS(skconv_tiles_2);
 static const ptrdiff_t skconv_tile_rows_4 = SKCONV_ROWS(skconv_tiles_4);
+static const ptrdiff_t skconv_depth_tile_rows = SKCONV_ROWS(skconv_depth_tiles_2);
 /* Elements of the largest tile of one or two vectors a row. */
 #define SKCONV_TILE_SIZE (28 * 2 * SKCONV_LANES)
 

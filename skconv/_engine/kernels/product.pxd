@@ -11,8 +11,6 @@ equal height.  The order in which one element is summed never depends on n_rows 
 Columns that do not fill a vector are computed in full into a tile on the stack, of which the valid part is copied:
 B and the bias must therefore be readable for up to two vectors past the last column (buffers carry that slack).
 """
-from libc.string cimport memcpy
-
 from .real cimport real
 from ..table cimport ADD_TO_RESULT, Product, Run
 
@@ -65,6 +63,32 @@ cdef inline void partial_tile(
         copy_pixel(whole + rows[m], n_columns, C + c_rows[m])
 
 
+cdef inline void row_tiles(
+    const Tile *tiles,              # by their number of rows
+    Py_ssize_t max_rows,
+    const Product *p,
+    Py_ssize_t n_rows,
+    Py_ssize_t width,               # columns: at most what the tiles compute
+    const real *A,
+    const Py_ssize_t *a_rows,
+    const real *B,
+    int start,
+    const real *bias,
+    real *C,
+    const Py_ssize_t *c_rows,
+    int relu,
+) noexcept nogil:
+    """One block of columns, by tiles of nearly equal height."""
+    cdef Py_ssize_t n_tiles = (n_rows + max_rows - 1) // max_rows, m = 0, i, height
+    for i in range(n_tiles):
+        height = (n_rows - m) // (n_tiles - i)
+        if width % LANES == 0:
+            tiles[height](p, A, a_rows + m, B, start, bias, C, c_rows + m, relu)
+        else:
+            partial_tile(tiles[height], p, height, width, A, a_rows + m, B, start, bias, C, c_rows + m, relu)
+        m += height
+
+
 cdef inline bint is_better_wide(Py_ssize_t n_rows) noexcept nogil:
     """Whether tiles of four vectors serve so few rows better than tiles of two, which would be low.
 
@@ -89,7 +113,7 @@ cdef inline void product(
     cdef:
         Product part = p[0]
         Run rest                    # of the only run, where there is one
-        Py_ssize_t done = 0, f, m, width, height, n_tiles, i, max_rows
+        Py_ssize_t done = 0, f, width, max_rows
         const Tile *tiles
         bint last
     while True:
@@ -114,16 +138,8 @@ cdef inline void product(
                 width, max_rows, tiles = min(width, 2 * LANES), tile_rows_2, tiles_2
             else:
                 max_rows, tiles = tile_rows_1, tiles_1
-            n_tiles = (n_rows + max_rows - 1) // max_rows
-            m = 0
-            for i in range(n_tiles):
-                height = (n_rows - m) // (n_tiles - i)
-                if width % LANES == 0:
-                    tiles[height](&part, A, a_rows + m, B + f, start, bias + f, C + f, c_rows + m, relu and last)
-                else:
-                    partial_tile(tiles[height], &part, height, width, A, a_rows + m, B + f, start, bias + f, C + f,
-                                 c_rows + m, relu and last)
-                m += height
+            row_tiles(tiles, max_rows, &part, n_rows, width, A, a_rows, B + f, start, bias + f, C + f, c_rows,
+                      relu and last)
             f += width
         if last:
             return
