@@ -122,7 +122,7 @@ def test_spatial_ndim_is_checked():
 
 def test_out_is_checked():
     x = np.zeros((2, 3), np.float32)
-    check_out(np.zeros((2, 3), np.float32), (2, 3), np.dtype("float32"), x=x)
+    check_out(np.zeros((2, 3), np.float32), (2, 3), np.dtype("float32"), x=(x, x))
     read_only = x.copy()
     read_only.flags.writeable = False
     for out, error, message in [
@@ -135,10 +135,10 @@ def test_out_is_checked():
         (x, ValueError, "out overlaps x"),
     ]:
         with pytest.raises(error, match=message):
-            check_out(out, (2, 3), np.dtype("float32"), x=x)
+            check_out(out, (2, 3), np.dtype("float32"), x=(x, x))
     buffer = np.zeros(12, np.float32)
     with pytest.raises(ValueError, match="overlaps x"):  # although x would be copied
-        check_out(buffer[:6].reshape(2, 3), (2, 3), np.dtype("float32"), x=buffer[::2].reshape(2, 3))
+        check_out(buffer[:6].reshape(2, 3), (2, 3), np.dtype("float32"), x=(buffer[::2].reshape(2, 3), x))
 
 
 def test_run_is_what_a_network_does():
@@ -185,7 +185,7 @@ def test_a_network_that_failed_is_not_kept(monkeypatch):
     run(operations, (), IMAGES)
     with pytest.raises(ValueError):
         run(operations, (), IMAGES[:, :2])
-    assert not _run._idle and _run._bytes == 0
+    assert not any(_run._idle.values()) and _run._number == _run._bytes == 0
 
 
 def test_threads_share_no_network():

@@ -23,31 +23,10 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
+from .clock cimport skconv_barrier, skconv_seconds
 from .dense cimport DenseLayer
 from .layer cimport Layer, Pass, Tables, kernels_of, round_up
 from .table cimport FROM_FLOAT32, FROM_FLOAT64, FROM_UINT8, Kernels, Update
-
-cdef extern from *:
-    """
-    #include <time.h>
-    static double skconv_seconds(void)
-    {
-        struct timespec now;
-    #ifdef CLOCK_MONOTONIC
-        clock_gettime(CLOCK_MONOTONIC, &now);
-    #else
-        timespec_get(&now, TIME_UTC);
-    #endif
-        return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-    }
-    /* Cython makes a prange inside a parallel block a loop without a barrier at its end ("omp for nowait"). */
-    static inline void skconv_barrier(void)
-    {
-    #pragma omp barrier
-    }
-    """
-    double skconv_seconds() noexcept nogil
-    void skconv_barrier() noexcept nogil
 
 cdef enum:
     MAX_SLOTS = 16          # of a mini-batch: as many threads can share it
@@ -403,7 +382,7 @@ cdef class Engine:
         memset(b, 0, sizeof(Batch))
         b.base.x = <const char *> address
         b.base.x_sample = x.dtype.itemsize * <Py_ssize_t> (x.size // max(len(x), 1))
-        b.base.source = {"uint8": FROM_UINT8, "float32": FROM_FLOAT32, "float64": FROM_FLOAT64}[x.dtype.name]
+        b.base.source = {"B": FROM_UINT8, "f": FROM_FLOAT32, "d": FROM_FLOAT64}[x.dtype.char]
         b.base.maps = self.maps
         b.chunk = self.chunk
         return 0
@@ -504,6 +483,41 @@ cdef class Engine:
         if self.is_interrupted:
             raise KeyboardInterrupt     # in the middle of a mini-batch, which is abandoned
         return batches.n_done
+
+    cdef void _pull_back_chunk(self, const Batch *b, Py_ssize_t task, int thread) noexcept nogil:
+        cdef Pass p
+        self._chunk_of(b, task * b.chunk, b.n, thread, &p)
+        p.dy_sample = self.n_outputs * self.k.itemsize
+        p.dy = <char *> b.dy + task * b.chunk * p.dy_sample
+        self._backward_layers(b, 0, task * b.chunk, &p)
+
+    def pull_back(self, dy, dx, *, int n_threads):
+        """Gradients by the input from those by the outputs, through one stage of layers whose backward pass needs
+        nothing of the forward pass and which have no weights' gradients.
+
+        Parameters
+        ----------
+        dy, dx : ndarray of shape (n, ...), C-contiguous, of the kernels' precision
+        """
+        cdef:
+            Batch batch
+            Batch *b = &batch
+            Py_ssize_t task, n_tasks
+            int threads = max(1, min(n_threads, self.n_threads))
+            size_t address
+        memset(b, 0, sizeof(Batch))
+        b.base.maps = self.maps
+        address = dy.__array_interface__["data"][0]
+        b.dy = <const char *> address
+        address = dx.__array_interface__["data"][0]
+        b.dx = <char *> address
+        b.n = len(dy)
+        b.chunk = min(self.chunk, (b.n + threads - 1) // threads)
+        n_tasks = (b.n + b.chunk - 1) // b.chunk
+        for task in prange(self.n_layers, schedule="dynamic", num_threads=threads, nogil=True):
+            (<Layer> self.layer_pointers[task]).prepare(True)
+        for task in prange(n_tasks, schedule="dynamic", num_threads=threads, nogil=True):
+            self._pull_back_chunk(b, task, threadid())
 
     cdef void _predict_chunk(self, const Batch *b, Py_ssize_t task, int thread) noexcept nogil:
         cdef Pass p

@@ -5,6 +5,8 @@ Building a network costs some hundred microseconds, so a few small ones are kept
 weights in.
 """
 
+import functools
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -22,6 +24,8 @@ _READABLE = "Bfd"
 MAX_KEPT = 64
 MAX_KEPT_BYTES = 4 * 2**20
 MAX_ALL_BYTES = 32 * 2**20
+# Results below this are not compared with the machine's memory.
+_LARGE = 2**28
 
 
 def as_array(x, name):
@@ -112,8 +116,32 @@ def result_dtype(array):
     return np.dtype("float64" if array.dtype.char == "d" else "float32")
 
 
+def is_plain(value):
+    """Whether a parameter is made of ints, strings and tuples alone, so that equal ones mean the same."""
+    kind = type(value)
+    return kind is int or kind is str or (kind is tuple and all(map(is_plain, value)))
+
+
+def check_size(shape, dtype):
+    """Raise a MemoryError where an array is larger than the machine's memory; NumPy may promise it all the same."""
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if n_bytes > _LARGE and n_bytes > _memory():
+        raise MemoryError(f"the result of shape {shape} and dtype {dtype} takes {n_bytes / 2**30:.0f} GiB of memory")
+
+
+@functools.cache
+def _memory():
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):  # Windows, which promises no memory that it has not
+        return math.inf
+
+
 def check_out(out, shape, dtype, **inputs):
-    """Check that `out` can take a result of `shape` and `dtype` and shares no memory with the inputs (by name)."""
+    """Check that `out` can take a result of `shape` and `dtype` and shares no memory with the inputs.
+
+    `inputs` has for every name the array as given and as read, which is one where it was given as another object.
+    """
     if type(out) is not np.ndarray:
         raise TypeError(f"out must be a NumPy array of shape {shape} and dtype {dtype}, got {type(out).__name__}")
     if out.shape != shape or out.dtype != dtype or not out.dtype.isnative:
@@ -125,9 +153,9 @@ def check_out(out, shape, dtype, **inputs):
         raise ValueError(f"out must be C-contiguous and aligned; use out=np.empty({shape}, {str(dtype)!r})")
     if not out.flags.writeable:
         raise ValueError("out is read-only; pass an array that may be written to")
-    for name, array in inputs.items():
+    for name, arrays in inputs.items():
         # Bounded effort: where NumPy cannot tell in time, it says yes.
-        if isinstance(array, np.ndarray) and np.may_share_memory(out, array, max_work=1000):
+        if any(isinstance(array, np.ndarray) and np.may_share_memory(out, array, max_work=1000) for array in arrays):
             raise ValueError(f"out overlaps {name}, which must not be written to; pass an array of its own")
 
 
@@ -135,15 +163,15 @@ def check_out(out, shape, dtype, **inputs):
 # not in here. `_bytes` is what all of them hold.
 _lock = threading.Lock()
 _idle = OrderedDict()
-_bytes = 0
+_number = _bytes = 0
 
 
 def _forget():
     """Start empty, with a free lock: in a forked child another thread's may be taken for ever."""
-    global _lock, _bytes
+    global _lock, _number, _bytes
     _lock = threading.Lock()
     _idle.clear()
-    _bytes = 0
+    _number = _bytes = 0
 
 
 if hasattr(os, "register_at_fork"):
@@ -151,30 +179,33 @@ if hasattr(os, "register_at_fork"):
 
 
 def _take(key):
-    global _bytes
+    global _number, _bytes
     with _lock:
         networks = _idle.get(key)
-        if networks is None:
+        if not networks:
             return None
         network, size = networks.pop()
-        if not networks:
-            del _idle[key]
+        _number -= 1
         _bytes -= size
     return network
 
 
 def _give_back(key, network):
-    global _bytes
+    global _number, _bytes
     size = network.n_bytes
     if size > MAX_KEPT_BYTES:
         return
     with _lock:
-        _idle.setdefault(key, []).append((network, size))
+        networks = _idle.setdefault(key, [])
+        networks.append((network, size))
         _idle.move_to_end(key)
+        _number += 1
         _bytes += size
-        while _bytes > MAX_ALL_BYTES or sum(map(len, _idle.values())) > MAX_KEPT:
+        while _number > MAX_KEPT or _bytes > MAX_ALL_BYTES or len(_idle) > MAX_KEPT:
             oldest = next(iter(_idle))
-            _bytes -= _idle[oldest].pop(0)[1]
+            if _idle[oldest]:
+                _number -= 1
+                _bytes -= _idle[oldest].pop(0)[1]
             if not _idle[oldest]:
                 del _idle[oldest]
 
