@@ -123,10 +123,16 @@ def is_plain(value):
 
 
 def check_size(shape, dtype):
-    """Raise a MemoryError where an array is larger than the machine's memory; NumPy may promise it all the same."""
+    """Raise a MemoryError for a result larger than the machine's memory; NumPy may promise it all the same."""
     n_bytes = math.prod(shape) * dtype.itemsize
-    if n_bytes > _LARGE and n_bytes > _memory():
-        raise MemoryError(f"the result of shape {shape} and dtype {dtype} takes {n_bytes / 2**30:.0f} GiB of memory")
+    if n_bytes > _LARGE:
+        check_bytes(n_bytes, f"the result of shape {shape} and dtype {dtype}")
+
+
+def check_bytes(n_bytes, what):
+    """Raise a MemoryError for more than the machine has."""
+    if n_bytes > _memory():
+        raise MemoryError(f"{what} takes {n_bytes / 2**30:.0f} GiB, more than this machine has memory")
 
 
 @functools.cache

@@ -90,8 +90,9 @@ def conv(
 
     The bits of a sample's result depend neither on the other samples nor on memory layout and number of threads.
 
-    For kernels of odd size and stride 1, "same" is what SciPy calls "same". For even ones, SciPy's correlation takes
-    the odd pixel before the image ("same_lower"), and its convolution, whose kernel is flipped, after it.
+    For kernels of odd size and stride 1, "same" is also SciPy's. For even ones, SciPy has the odd pixel of the padding
+    before the image: ``convolve`` and ``correlate`` with ``mode="same"`` are "same_lower" here, with the kernel flipped
+    and not.
 
     Costs ``prod(output) * prod(kernel) * n_channels // groups * n_filters`` multiply-adds per sample (a quarter with
     Winograd's algorithm), and beside the result one padded copy of a sample per thread.
@@ -113,7 +114,7 @@ def conv(
     array([ 3.,  8., 12., 16.,  9.], dtype=float32)
     """
     images = as_images(x)
-    kernel = _as_weights(weights, images.ndim)
+    kernel = as_weights(weights, images.ndim)
     biases = None if bias is None else _as_bias(bias, len(kernel), "n_filters")
     bound = bind(
         images.shape[1:], kernel.shape, bias is not None, constant_values, stride, padding, padding_mode, dilation,
@@ -192,7 +193,7 @@ def conv_transpose(
     array([1., 1., 2., 2., 3., 3.], dtype=float32)
     """
     maps = as_images(y, "y")
-    kernel = _as_weights(weights, maps.ndim)
+    kernel = as_weights(weights, maps.ndim)
     bound = bind_transpose(maps.shape[1:], kernel.shape, stride, padding, output_padding, dilation, groups)
     biases = None if bias is None else _as_bias(bias, bound.out_shape[-1], "n_channels")
     dtype = result_dtype(maps)
@@ -219,7 +220,7 @@ def conv_transpose(
 # ------------------------------------------------------------------------------------------------ reading and checking
 
 
-def _as_weights(weights, ndim):
+def as_weights(weights, ndim):
     array = as_array(weights, "weights")
     if array.ndim != ndim:
         raise ValueError(
@@ -392,7 +393,7 @@ def _mend(y, operations, arrays, x, method="predict"):
         y[harmed] = run(operations, arrays, x[harmed], method=method)
 
 
-def _taps(window, image, output):
+def tap_slices(window, image, output):
     """Yield (k, o, p) for every tap: its place in the kernel, and where it hits the image, as slices of both sides."""
     for k in np.ndindex(*window.kernel_size):
         o, p = [], []
@@ -418,7 +419,7 @@ def _conv_where_the_image_is(images, weights, bias, bound, groups, out):
     with np.errstate(all="ignore"):
         y[...] = 0 if bias is None else bias
         for x, z in zip(images, y, strict=True):
-            for k, o, p in _taps(bound.window, x.shape[:-1], z.shape[:-1]):
+            for k, o, p in tap_slices(bound.window, x.shape[:-1], z.shape[:-1]):
                 for channel in range(groups * per_group):
                     group, c = divmod(channel, per_group)
                     filters = slice(group * n_filters, (group + 1) * n_filters)
@@ -434,7 +435,7 @@ def _transpose_where_the_image_is(maps, weights, bound, groups, out):
     with np.errstate(all="ignore"):
         images[...] = 0
         for x, z in zip(images, maps, strict=True):
-            for k, o, p in _taps(bound.window, x.shape[:-1], z.shape[:-1]):
+            for k, o, p in tap_slices(bound.window, x.shape[:-1], z.shape[:-1]):
                 for f in range(groups * n_filters):
                     first = f // n_filters * per_group
                     x[*p, first : first + per_group] += z[*o, f, np.newaxis] * weights[f, *k]
