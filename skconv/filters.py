@@ -12,10 +12,10 @@ import numpy as np
 
 from ._geometry import check_choice
 
-# What is drawn at most: patches, and values in all of them (128 MiB in float64). 3x3 patches of 64 channels are then
-# 29,000; from there on estimates get no better that anybody could see.
+# What is drawn at most: patches, and values in all of them: 64 MiB in float64, which k-means holds three times. Of 3x3
+# patches of 64 channels, that is 14,000: 25 for each of their dimensions.
 MAX_PATCHES = 100_000
-MAX_VALUES = 2**24
+MAX_VALUES = 2**23
 # Samples taken through the layers before, where there are some.
 MAX_SAMPLES = 10_000
 # Largest patch whose covariance is taken apart: 128 MiB, and some ten seconds.
@@ -180,8 +180,9 @@ def whitening(x, n_filters, rng):
     mean = x.mean(axis=0)
     values, vectors, trace = _principal(x, mean, n_vectors)
     vectors = vectors / _deviation(values, _EPS_WHITENING * trace / x.shape[1])[:, None]
-    filters = np.concatenate([vectors, -vectors[: n_filters - n_vectors]])
-    return filters, -filters @ mean
+    intercepts = -vectors @ mean
+    negative = slice(n_filters - n_vectors)
+    return np.concatenate([vectors, -vectors[negative]]), np.concatenate([intercepts, -intercepts[negative]])
 
 
 def pca(x, n_filters, rng):
@@ -332,7 +333,7 @@ def check_family(family, kernel_size, n_channels, n_filters, where="", *, groups
         what = f"patches of {n_values} values ({'x'.join(map(str, kernel_size))} pixels, {len(channels)} channels)"
         most = _MOST.get(family, 0) * n_values
         if most and len(filters) > most:
-            total = "" if len(filters) == n_filters else f", of which {len(filters)} see the same channels"
+            total = "" if len(filters) == n_filters else f", of which {len(filters)} see the same channels,"
             raise ValueError(
                 f"{where}n_filters={n_filters}{total} is more than filters={family!r} finds in {what}; use at most "
                 f"{most}, a larger kernel_size, or filters='kmeans'"
@@ -366,6 +367,9 @@ def find_filters(family, maps, kernel_size, n_filters, rng, *, dilation=None, gr
     intercepts : ndarray of shape (n_filters,)
     """
     from threadpoolctl import threadpool_limits
+
+    if family == "kmeans":
+        import sklearn.cluster  # noqa: F401  before threads are limited: it may bring an OpenMP of its own
 
     n_channels = maps.shape[-1]
     n_taps = math.prod(kernel_size)
