@@ -170,7 +170,7 @@ class Network:
         n_threads = max(1, min(effective_n_threads(), n * self._sample_work // THREAD_WORK))
         flat = out.reshape(n, -1)
         by_units = n < n_threads  # the work inside a sample is shared out
-        plan = self._take_predictor(n, n_threads, by_units)
+        plan = self._take_predictor(n, n_threads, by_units, reads_data=X.dtype == self.dtype)
         piece = max(n_threads, n_threads * PIECE_WORK // self._sample_work)  # Python handles signals between pieces
         for start in range(0, n, piece):
             plan.engine.predict(
@@ -191,16 +191,20 @@ class Network:
         if not (X.flags.c_contiguous and X.flags.aligned and X.dtype.isnative):
             raise ValueError("X must be C-contiguous, aligned and of native byte order")
 
-    def _take_predictor(self, n, n_threads, by_units):
+    def _take_predictor(self, n, n_threads, by_units, reads_data):
         # Every call owns a plan while it runs: list.pop is atomic, so predictions from many threads share none.
         try:
             plan = self._predictors.pop()
         except IndexError:
             plan = None
-        if plan is None or plan.engine.n_threads < n_threads or plan.by_units != by_units:
+        if (
+            plan is None
+            or plan.engine.n_threads < n_threads
+            or (plan.by_units, plan.reads_data) != (by_units, reads_data)
+        ):
             plan = Plan(
                 self.operations, self._segments, self._storage, isa=self.isa, n_threads=n_threads, by_units=by_units,
-                mean=self.mean, scale=self.scale,
+                mean=self.mean, scale=self.scale, reads_data=reads_data,
             )  # fmt: skip
         return plan
 

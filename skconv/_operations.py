@@ -176,11 +176,12 @@ class Pad(Operation):
 
 @dataclass(frozen=True)
 class Pool(Operation):
-    """Max or average over windows."""
+    """Maximum, mean or norm over windows: kind "max", "average" or "lp"."""
 
     kind: str = "max"
     window: Window | None = None
     count_include_pad: bool = False
+    p: float = 2.0
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ decides in which order gradients are added.
 """
 
 import math
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from ._engine.engine import Engine
 from ._engine.padding import PadLayer
 from ._engine.pointwise import Activate as ActivateLayer
 from ._engine.pointwise import DropoutLayer, Input
-from ._engine.pooling import AveragePooling, MaxPooling
+from ._engine.pooling import AveragePooling, LpPooling, MaxPooling
 from ._geometry import Window
 from ._operations import ACTIVATIONS, MONOTONE, Activate, Convolution, DenseProduct, Drop, Pad, Pool, Reshape
 
@@ -77,9 +78,13 @@ class MapLayout:
     itemsize : int
     compact : bool
         Whether samples follow each other without a gap (the network's output).
+    is_data : bool
+        Whether the samples are those of the input data, which are read where they lie.
     """
 
-    def __init__(self, shape, before=(0, 0, 0), after=(0, 0, 0), itemsize=4, compact=False):
+    def __init__(self, shape, before=(0, 0, 0), after=(0, 0, 0), itemsize=4, compact=False, is_data=False):
+        self.is_data = is_data
+        self.has_margin = any(before + after)
         self.size = _in_3d(shape[:-1], 1)
         self.n_channels = shape[-1]
         depth, height, width = (n + b + a for n, b, a in zip(self.size, before, after, strict=True))
@@ -88,7 +93,7 @@ class MapLayout:
         inner = before[0] * self.depth_stride + before[1] * self.line_stride + before[2] * self.n_channels
         self.origin = inner * itemsize
         self.sample_stride = depth * self.depth_stride * itemsize
-        if not compact:
+        if not (compact or is_data):
             # An odd number of cache lines: samples that are a power of two apart would share the same few sets.
             self.sample_stride = _round_up(self.sample_stride)
             if self.sample_stride // LINE % 2 == 0:
@@ -98,6 +103,20 @@ class MapLayout:
         """Put the map at byte `start` of the storage; return the byte after it."""
         self.origin += start
         return start + _round_up(self.sample_stride * n_places) + 2 * LINE
+
+    def seen_as(self, shape):
+        """The same map for one who sees its values in another shape, as after a `Reshape`."""
+        size = _in_3d(shape[:-1], 1)
+        if (size, shape[-1]) == (self.size, self.n_channels):
+            return self
+        view = copy(self)
+        view.size, view.n_channels = size, shape[-1]
+        if not self.has_margin:
+            view.line_stride = size[2] * shape[-1]
+            view.depth_stride = size[1] * view.line_stride
+        elif size[:2] != self.size[:2]:  # a line of pixels may be cut otherwise, more may not
+            raise ValueError(f"there is no margin around images of shape {shape} that are cut into others")
+        return view
 
     @property
     def n_values(self):
@@ -218,13 +237,16 @@ class Plan:
         Standardisation of the input.
     wants_dx : bool
         Whether the gradient by the (standardised) input will be asked for.
+    reads_data : bool
+        Whether the data will be of the network's precision: then a first layer that wants neither margin nor
+        standardisation reads them where they lie. Only for predictions.
     """
 
     def __init__(
         self, operations, segments, weights, *, isa=None, n_threads=1, capacity=0, by_units=False, mean=None,
-        scale=None, wants_dx=False,
+        scale=None, wants_dx=False, reads_data=False,
     ):  # fmt: skip
-        self.by_units = by_units
+        self.by_units, self.reads_data = by_units, reads_data
         self.weights = weights  # keeps the memory alive that the engine points into
         itemsize = weights.itemsize
         table = kernels(weights.dtype.name, isa)
@@ -232,13 +254,15 @@ class Plan:
         steps = fuse(operations, segments, itemsize)
         in_shape = operations[0].in_shape
 
-        # Maps: one between every two steps, with the margin that the later step wants.
+        # Maps: one between every two steps, with the margin and the shape that the later step wants.
         margins = [_margin(step) for step in steps] + [((0, 0, 0), (0, 0, 0))]
-        maps = [MapLayout(in_shape, *margins[0], itemsize, compact=not steps)]
-        for i, step in enumerate(steps):
-            shape = (step.pool or step.operation).out_shape
-            maps.append(MapLayout(shape, *margins[i + 1], itemsize, compact=i == len(steps) - 1))
-            step.x, step.y = maps[i], maps[i + 1]
+        shapes = [step.operation.in_shape for step in steps]
+        shapes.append((steps[-1].pool or steps[-1].operation).out_shape if steps else in_shape)
+        is_data = bool(steps) and reads_data and not trains and mean is None and not any(map(any, margins[0]))
+        maps = [
+            MapLayout(shape, *margin, itemsize, compact=i == len(steps), is_data=is_data and i == 0)
+            for i, (shape, margin) in enumerate(zip(shapes, margins, strict=True))
+        ]
         # A plan that only predicts writes its output straight to the caller.
         kept = maps if trains else maps[:-1]
         sample_bytes = sum(m.sample_stride for m in kept) + sum(step.index_bytes for step in steps if trains) + 1
@@ -263,13 +287,17 @@ class Plan:
             n_places = n_threads if by_units else self.chunk * n_threads
         size = 0
         for layout in kept:
-            size = layout.place(size, n_places)
+            if not layout.is_data:
+                size = layout.place(size, n_places)
+        for i, step in enumerate(steps):
+            step.x, step.y = maps[i], maps[i + 1].seen_as((step.pool or step.operation).out_shape)
         for step in steps:
             step.index_origin, step.index_sample = size, step.index_bytes
             size += step.index_bytes * n_places if trains else 0
 
         self._slot_size = self._wide_size = 0
-        layers = [Input(table, maps[0], maps[0], mean=mean, scale=scale, is_output=not steps)]
+        first = maps[0].seen_as(in_shape)
+        layers = [Input(table, first, first, mean=mean, scale=scale, is_output=not steps)]
         learns = wants_dx
         for i, step in enumerate(steps):
             layers.append(self._layer(table, step, trains, learns, i, is_output=i == len(steps) - 1))
@@ -330,6 +358,8 @@ class Plan:
             window = window_in_3d(operation.window)
             if operation.kind == "max":
                 return MaxPooling(table, step.x, step.y, window=window, **index, **common)
+            if operation.kind == "lp":
+                return LpPooling(table, step.x, step.y, window=window, p=operation.p, **common)
             return AveragePooling(
                 table, step.x, step.y, window=window, count_include_pad=operation.count_include_pad, **common
             )

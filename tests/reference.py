@@ -325,6 +325,40 @@ def avg_pool_backward(
     return dx
 
 
+def lp_pool(x, p, *, kernel_size, stride, dilation=1, pad_before=0, pad_after=0, output_size=None):
+    """Return (sum of |x|**p)**(1 / p) over every window, in float64; padding counts as zeros.
+
+    Returns
+    -------
+    y : float64 ndarray of shape (n, *output, c)
+    """
+    x = np.asarray(x, np.float64)
+    image = x.shape[1:-1]
+    kernel = _per_axis(kernel_size, len(image))
+    if output_size is None:
+        output_size = output_sizes(
+            image, kernel, stride=stride, dilation=dilation, pad_before=pad_before, pad_after=pad_after
+        )
+    sums = np.zeros((x.shape[0], *output_size, x.shape[-1]))
+    for o, _, i in taps(image, kernel, output_size, stride=stride, dilation=dilation, pad_before=pad_before):
+        sums[:, *o] += np.abs(x[:, *i]) ** p
+    return sums ** (1 / p)
+
+
+def lp_pool_backward(dy, x, p, *, kernel_size, stride, dilation=1, pad_before=0, pad_after=0):
+    """Return dx, of the shape of `x`, in float64: dy * sign(x) * (|x| / y)**(p - 1), and 0 where y is 0."""
+    x, dy = np.asarray(x, np.float64), _exact(dy)
+    image, output = x.shape[1:-1], dy.shape[1:-1]
+    kernel = _per_axis(kernel_size, len(image))
+    geometry = {"stride": stride, "dilation": dilation, "pad_before": pad_before}
+    y = lp_pool(x, p, kernel_size=kernel, pad_after=pad_after, output_size=output, **geometry)
+    dx = np.zeros(x.shape)
+    for o, _, i in taps(image, kernel, output, **geometry):
+        ratio = np.divide(np.abs(x[:, *i]), y[:, *o], out=np.zeros_like(y[:, *o]), where=y[:, *o] != 0)
+        dx[:, *i] += dy[:, *o] * np.sign(x[:, *i]) * ratio ** (p - 1)
+    return dx
+
+
 # -------------------------------------------------------------------------------------------------------------- dense
 
 

@@ -8,7 +8,10 @@ from libc.stdint cimport int32_t, uint8_t, uint64_t
 
 from .kernels.activation cimport activate, activation_gradient
 from .kernels.depthwise cimport depthwise
-from .kernels.pooling cimport average_pool_line, average_unpool_line, max_pool_line, max_unpool_line
+from .kernels.pooling cimport (
+    average_pool_pixels, average_unpool_line, lp_pool_pixels, lp_unpool_line, max_pool_line, max_pool_pixels,
+    max_unpool_line,
+)
 from .kernels.product cimport LANES, column_sums, product, transpose
 from .kernels.random cimport dropout
 from .kernels.real cimport real
@@ -71,14 +74,29 @@ cdef void _max_unpool_line(const Windows *w, Py_ssize_t d, Py_ssize_t h, const v
     max_unpool_line(w, d, h, <const real *> dy, index, wide, <real *> dx, clip)
 
 
-cdef void _average_pool_line(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, void *y,
-                             Clip *clip) noexcept nogil:
-    average_pool_line(w, d, h, <const real *> x, <real *> y, clip)
+cdef void _max_pool_pixels(const Windows *w, Py_ssize_t d, Py_ssize_t h, Py_ssize_t first, Py_ssize_t last,
+                           const void *x, void *y, uint8_t *index, int32_t *wide, Clip *clip) noexcept nogil:
+    max_pool_pixels(w, d, h, first, last, <const real *> x, 0, 0, <real *> y, index, wide, clip)
+
+
+cdef void _average_pool_pixels(const Windows *w, Py_ssize_t d, Py_ssize_t h, Py_ssize_t first, Py_ssize_t last,
+                               const void *x, void *y, Clip *clip) noexcept nogil:
+    average_pool_pixels(w, d, h, first, last, <const real *> x, <real *> y, clip)
 
 
 cdef void _average_unpool_line(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *dy, void *dx,
                                Clip *clip) noexcept nogil:
     average_unpool_line(w, d, h, <const real *> dy, <real *> dx, clip)
+
+
+cdef void _lp_pool_pixels(const Windows *w, Py_ssize_t d, Py_ssize_t h, Py_ssize_t first, Py_ssize_t last,
+                          const void *x, void *y, Clip *clip) noexcept nogil:
+    lp_pool_pixels(w, d, h, first, last, <const real *> x, <real *> y, clip)
+
+
+cdef void _lp_unpool_line(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, const void *y, const void *dy,
+                          void *dx, Clip *clip) noexcept nogil:
+    lp_unpool_line(w, d, h, <const real *> x, <const real *> y, <const real *> dy, <real *> dx, clip)
 
 
 cdef void _activate(int kind, void *x, Py_ssize_t n) noexcept nogil:
@@ -136,8 +154,11 @@ kernels.winograd_weights = _winograd_weights
 kernels.winograd_output = _winograd_output
 kernels.max_pool_line = _max_pool_line
 kernels.max_unpool_line = _max_unpool_line
-kernels.average_pool_line = _average_pool_line
+kernels.max_pool_pixels = _max_pool_pixels
+kernels.average_pool_pixels = _average_pool_pixels
 kernels.average_unpool_line = _average_unpool_line
+kernels.lp_pool_pixels = _lp_pool_pixels
+kernels.lp_unpool_line = _lp_unpool_line
 kernels.activate = _activate
 kernels.activation_gradient = _activation_gradient
 kernels.dropout = _dropout

@@ -12,6 +12,7 @@ cdef struct Map:
     Py_ssize_t line_stride      # elements from one line to the next
     Py_ssize_t origin           # bytes from the start of the storage to the first pixel of its first sample
     Py_ssize_t sample           # bytes from one sample to the next
+    bint is_data                # the samples are those of the input data, which lie as the map would
 
 cdef struct Pass:
     # A few samples on their way through the layers.  Maps are found by `place + i`, the rest by `i`, i < n.

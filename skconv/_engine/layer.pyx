@@ -28,6 +28,7 @@ cdef Map map_of(object layout) except *:
     m.line_stride = layout.line_stride
     m.origin = layout.origin
     m.sample = layout.sample_stride
+    m.is_data = layout.is_data
     return m
 
 
@@ -90,6 +91,8 @@ cdef class Layer:
         self.bias_offset = bias_offset
 
     cdef char *input(self, const Pass *p, Py_ssize_t i) noexcept nogil:
+        if self.x.is_data:
+            return <char *> p.x + sample_number(p, i) * p.x_sample
         return p.maps + self.x.origin + (p.place + i) * self.x.sample
 
     cdef char *output(self, const Pass *p, Py_ssize_t i) noexcept nogil:

@@ -11,7 +11,7 @@ from .table cimport FROM_FLOAT32, FROM_UINT8, GELU
 cdef class Input(Layer):
     """Gather samples from the data into the first map: convert, standardise, put a margin around.
 
-    A unit is one line.
+    A unit is one line.  Where the next layer reads the data as they are, there is nothing to do.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ cdef class Input(Layer):
     def __init__(self, kernels, x, y, *, mean=None, scale=None, is_output=False):
         super().__init__(kernels, x, y, is_output=is_output, needs_dx=False)
         cdef char[::1] view
-        self.n_units = self.y.size[0] * self.y.size[1]
+        self.n_units = 0 if self.y.is_data else self.y.size[0] * self.y.size[1]
         if mean is not None:
             # One value per element of a line, so that the loop over a line has no channels.
             dtype = np.float64 if self.itemsize == 8 else np.float32

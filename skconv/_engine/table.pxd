@@ -49,7 +49,9 @@ cdef struct Windows:
     Py_ssize_t pixel
     Py_ssize_t channels
     bint overlapping
+    bint covering               # every pixel of the map lies in exactly one window
     bint count_include_pad
+    double p                    # of the norm
     int n_taps
     const Py_ssize_t *taps      # (n_taps,) offsets from the first element of a window that lies inside the map
     const int32_t *ids          # (n_taps,) position in the window, in C order
@@ -97,10 +99,16 @@ cdef struct Kernels:
                           void *y, uint8_t *index, int32_t *wide, Clip *clip) noexcept nogil
     void (*max_unpool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *dy, const uint8_t *index,
                             const int32_t *wide, void *dx, Clip *clip) noexcept nogil
-    void (*average_pool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, void *y,
-                              Clip *clip) noexcept nogil
+    void (*max_pool_pixels)(const Windows *w, Py_ssize_t d, Py_ssize_t h, Py_ssize_t first, Py_ssize_t last,
+                            const void *x, void *y, uint8_t *index, int32_t *wide, Clip *clip) noexcept nogil
+    void (*average_pool_pixels)(const Windows *w, Py_ssize_t d, Py_ssize_t h, Py_ssize_t first, Py_ssize_t last,
+                                const void *x, void *y, Clip *clip) noexcept nogil
     void (*average_unpool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *dy, void *dx,
                                 Clip *clip) noexcept nogil
+    void (*lp_pool_pixels)(const Windows *w, Py_ssize_t d, Py_ssize_t h, Py_ssize_t first, Py_ssize_t last,
+                           const void *x, void *y, Clip *clip) noexcept nogil
+    void (*lp_unpool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, const void *y,
+                           const void *dy, void *dx, Clip *clip) noexcept nogil
 
     void (*activate)(int kind, void *x, Py_ssize_t n) noexcept nogil
     void (*activation_gradient)(int kind, const void *y, const void *dy, void *dz, Py_ssize_t n) noexcept nogil

@@ -1,4 +1,4 @@
-/* Register tiles: the only C in skconv.
+/* Register tiles: with pool.h, the only C in skconv.
  *
  *   C[m, f] = start[m, f] + sum_{r < R} sum_{l < L} A[a_rows[m] + runs[r].a + l*a_step] * B[runs[r].b + l*b_step + f]
  *
@@ -206,142 +206,6 @@ static const ptrdiff_t skconv_depth_tile_rows = SKCONV_ROWS(skconv_depth_tiles_2
 /* Elements of the largest tile of one or two vectors a row. */
 #define SKCONV_TILE_SIZE (28 * 2 * SKCONV_LANES)
 
-/* ---- one pixel: all F channels, the window's taps in registers ---------------------------------------
- *
- * The channels are covered by vectors of the widest length that fits, the last one overlapping its neighbour (the
- * operations are idempotent), so that 6 or 33 channels need no masks and no padding: LANES, LANES/2, LANES/4, 1.
- */
-
-#define SKCONV_POOLS(N, BYTES)                                                                                        \
-    typedef SKCONV_VECTOR(skconv_real, BYTES) skconv_vec_##N;                                                         \
-    typedef SKCONV_VECTOR(skconv_int, BYTES) skconv_ivec_##N;                                                         \
-    typedef SKCONV_VECTOR(uint8_t, BYTES / sizeof(skconv_int)) skconv_bvec_##N;                                       \
-    typedef SKCONV_VECTOR(int32_t, BYTES / sizeof(skconv_int) * 4) skconv_wvec_##N;                                   \
-    /* y = max over the taps, index = the first tap that reaches it; NaN wins and stays. */                           \
-    static inline void skconv_max_##N(const skconv_real *x, const ptrdiff_t *taps, const int32_t *ids, int n_taps,    \
-                                      skconv_real *y, uint8_t *index, int32_t *wide_index)                            \
-    {                                                                                                                 \
-        skconv_vec_##N best = *(const skconv_vec_##N *)(x + taps[0]);                                                 \
-        skconv_ivec_##N at = (skconv_int)ids[0] - (skconv_ivec_##N){0};                                               \
-        for (int s = 1; s < n_taps; s++) {                                                                            \
-            const skconv_vec_##N u = *(const skconv_vec_##N *)(x + taps[s]);                                          \
-            const skconv_ivec_##N take = (u > best) | ((u != u) & (best == best));                                    \
-            best = (skconv_vec_##N)(((skconv_ivec_##N)u & take) | ((skconv_ivec_##N)best & ~take));                   \
-            at = (((skconv_int)ids[s] - (skconv_ivec_##N){0}) & take) | (at & ~take);                                 \
-        }                                                                                                             \
-        *(skconv_vec_##N *)y = best;                                                                                  \
-        if (index)                                                                                                    \
-            *(skconv_bvec_##N *)index = __builtin_convertvector(at, skconv_bvec_##N);                                 \
-        if (wide_index)                                                                                               \
-            *(skconv_wvec_##N *)wide_index = __builtin_convertvector(at, skconv_wvec_##N);                            \
-    }                                                                                                                 \
-    static inline void skconv_copy_##N(const skconv_real *x, skconv_real *y)                                          \
-    {                                                                                                                 \
-        *(skconv_vec_##N *)y = *(const skconv_vec_##N *)x;                                                            \
-    }                                                                                                                 \
-    /* dx[tap] = g where the tap was the maximum, else 0 (or adds it, where windows overlap). */                      \
-    static inline void skconv_unmax_##N(const skconv_real *g, const uint8_t *index, const ptrdiff_t *taps,            \
-                                        const int32_t *ids, int n_taps, skconv_real *dx)                              \
-    {                                                                                                                 \
-        const skconv_ivec_##N at = __builtin_convertvector(*(const skconv_bvec_##N *)index, skconv_ivec_##N);         \
-        const skconv_ivec_##N gv = *(const skconv_ivec_##N *)g;                                                       \
-        for (int s = 0; s < n_taps; s++)                                                                              \
-            *(skconv_ivec_##N *)(dx + taps[s]) = gv & (at == (skconv_int)ids[s] - (skconv_ivec_##N){0});              \
-    }
-
-SKCONV_POOLS(full, SKCONV_VECTOR_BYTES)
-#if SKCONV_VECTOR_BYTES > 16
-SKCONV_POOLS(half, (SKCONV_VECTOR_BYTES / 2))
-#endif
-#if SKCONV_VECTOR_BYTES > 32
-SKCONV_POOLS(quarter, (SKCONV_VECTOR_BYTES / 4))
-#endif
-
-static inline void skconv_max_one(const skconv_real *x, const ptrdiff_t *taps, const int32_t *ids, int n_taps,
-                                  skconv_real *y, uint8_t *index, int32_t *wide_index)
-{
-    skconv_real best = x[taps[0]];
-    int32_t at = ids[0];
-    for (int s = 1; s < n_taps; s++) {
-        const skconv_real u = x[taps[s]];
-        if (u > best || (u != u && best == best)) {
-            best = u;
-            at = ids[s];
-        }
-    }
-    *y = best;
-    if (index)
-        *index = (uint8_t)at;
-    if (wide_index)
-        *wide_index = at;
-}
-
-static inline void skconv_copy_one(const skconv_real *x, skconv_real *y)
-{
-    *y = *x;
-}
-
-static inline void skconv_unmax_one(const skconv_real *g, const uint8_t *index, const ptrdiff_t *taps,
-                                    const int32_t *ids, int n_taps, skconv_real *dx)
-{
-    for (int s = 0; s < n_taps; s++)
-        dx[taps[s]] = *index == ids[s] ? *g : 0;
-}
-
-/* Calls FUNCTION for every vector of n channels; `f` is the channel a call starts at. */
-#define SKCONV_COVER(n, width, CALL)                                                                                  \
-    do {                                                                                                              \
-        const ptrdiff_t last = (n) - (width);                                                                         \
-        for (ptrdiff_t f = 0; f < last; f += (width)) {                                                               \
-            CALL;                                                                                                     \
-        }                                                                                                             \
-        {                                                                                                             \
-            const ptrdiff_t f = last;                                                                                 \
-            CALL;                                                                                                     \
-        }                                                                                                             \
-        return;                                                                                                       \
-    } while (0)
-
-#if SKCONV_VECTOR_BYTES > 32
-#define SKCONV_COVER_QUARTER(n, CALL) if ((n) >= SKCONV_LANES / 4) SKCONV_COVER(n, SKCONV_LANES / 4, CALL(quarter));
-#else
-#define SKCONV_COVER_QUARTER(n, CALL)
-#endif
-#if SKCONV_VECTOR_BYTES > 16
-#define SKCONV_COVER_HALF(n, CALL) if ((n) >= SKCONV_LANES / 2) SKCONV_COVER(n, SKCONV_LANES / 2, CALL(half));
-#else
-#define SKCONV_COVER_HALF(n, CALL)
-#endif
-#define SKCONV_COVER_ALL(n, CALL)                                                                                     \
-    if ((n) >= SKCONV_LANES)                                                                                          \
-        SKCONV_COVER(n, SKCONV_LANES, CALL(full));                                                                    \
-    SKCONV_COVER_HALF(n, CALL)                                                                                        \
-    SKCONV_COVER_QUARTER(n, CALL)                                                                                     \
-    for (ptrdiff_t f = 0; f < (n); f++)                                                                               \
-        CALL(one);
-
-#define SKCONV_AT(pointer) ((pointer) ? (pointer) + f : NULL)
-#define SKCONV_MAX(N) skconv_max_##N(x + f, taps, ids, n_taps, y + f, SKCONV_AT(index), SKCONV_AT(wide))
-#define SKCONV_UNMAX(N) skconv_unmax_##N(g + f, index + f, taps, ids, n_taps, dx + f)
-#define SKCONV_COPY(N) skconv_copy_##N(x + f, y + f)
-
-static inline void skconv_max_pixel(const skconv_real *x, const ptrdiff_t *taps, const int32_t *ids, int n_taps,
-                                    ptrdiff_t n, skconv_real *y, uint8_t *index, int32_t *wide)
-{
-    SKCONV_COVER_ALL(n, SKCONV_MAX)
-}
-
-static inline void skconv_unmax_pixel(const skconv_real *g, const uint8_t *index, const ptrdiff_t *taps,
-                                      const int32_t *ids, int n_taps, ptrdiff_t n, skconv_real *dx)
-{
-    SKCONV_COVER_ALL(n, SKCONV_UNMAX)
-}
-
-static inline void skconv_copy_pixel(const skconv_real *x, ptrdiff_t n, skconv_real *y)
-{
-    SKCONV_COVER_ALL(n, SKCONV_COPY)
-}
-
 /* ---- Winograd F(4x4, 3x3): one tile of vectors --------------------------------------------------------------------
  *
  *   Y = A^T [ (G g G^T) . (B^T d B) ] A      (Lavin and Gray, "Fast algorithms for convolutional neural networks",
@@ -460,6 +324,7 @@ static inline void skconv_winograd_output(const skconv_real *m, ptrdiff_t plane,
 #define skconv_tanh tanh
 #define skconv_erf erf
 #define skconv_sqrt sqrt
+#define skconv_pow pow
 #else
 #define skconv_exp expf
 #define skconv_expm1 expm1f
@@ -467,6 +332,7 @@ static inline void skconv_winograd_output(const skconv_real *m, ptrdiff_t plane,
 #define skconv_tanh tanhf
 #define skconv_erf erff
 #define skconv_sqrt sqrtf
+#define skconv_pow powf
 #endif
 
 /* The machine's speed at what the tiles do, without their loads: 12 independent chains of multiply-add.

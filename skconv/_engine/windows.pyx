@@ -17,16 +17,19 @@ cdef class PoolWindows:
     depth_stride, line_stride, pixel_stride : int
         How the map lies in memory, in elements.
     count_include_pad : bool
+    p : float
+        Of the norm.
     """
 
     def __init__(self, window, size, out, n_channels, depth_stride, line_stride, pixel_stride,
-                 count_include_pad=False):
+                 count_include_pad=False, p=2.0):
         cdef:
             int axis, s = 0
             Py_ssize_t a, b, c
             Py_ssize_t *taps
             int32_t *ids
         self.w.overlapping = False
+        self.w.covering = True
         for axis in range(3):
             self.w.kernel[axis] = window.kernel_size[axis]
             self.w.stride[axis] = window.stride[axis]
@@ -37,11 +40,15 @@ cdef class PoolWindows:
             self.w.out[axis] = out[axis]
             if (self.w.kernel[axis] - 1) * self.w.dilation[axis] + 1 > self.w.stride[axis] and self.w.out[axis] > 1:
                 self.w.overlapping = True
+            if (self.w.kernel[axis] != self.w.stride[axis] or self.w.dilation[axis] > 1
+                    or self.w.out[axis] * self.w.stride[axis] - self.w.before[axis] < self.w.size[axis]):
+                self.w.covering = False
         self.w.lines[0] = depth_stride
         self.w.lines[1] = line_stride
         self.w.pixel = pixel_stride
         self.w.channels = n_channels
         self.w.count_include_pad = count_include_pad
+        self.w.p = p
         self.w.n_taps = self.w.kernel[0] * self.w.kernel[1] * self.w.kernel[2]
         self.tables = Tables()
         taps = self.tables.sizes(self.w.n_taps)

@@ -18,7 +18,6 @@ cdef extern from "tile.h" nogil:
     ctypedef void (*Tile "skconv_tile")(const Product *p, const real *A, const Py_ssize_t *a_rows, const real *B,
                                         int start, const real *bias, real *C, const Py_ssize_t *c_rows,
                                         int relu)
-    void copy_pixel "skconv_copy_pixel"(const real *x, Py_ssize_t n, real *y)
     const Tile *tiles_1 "skconv_tiles_1"
     const Tile *tiles_2 "skconv_tiles_2"
     const Tile *tiles_4 "skconv_tiles_4"
@@ -28,6 +27,9 @@ cdef extern from "tile.h" nogil:
     enum:
         LANES "SKCONV_LANES"
         TILE_SIZE "SKCONV_TILE_SIZE"
+
+cdef extern from "pool.h" nogil:
+    void copy_pixel "skconv_copy_pixel"(const real *x, Py_ssize_t n, real *y)
 
 # Pairs of factors per pass: 2048 rows of a 32-column panel are 256 KiB, half of the smallest second-level cache.
 cdef enum:
