@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from sklearn.base import clone
 from sklearn.utils.metaestimators import _BaseComposition
 
@@ -249,6 +250,8 @@ def _plain(key, value):
         return {"layer": describe([("", value)])[0]}
     if key == "filters" and not isinstance(value, str):
         return "random"
+    if key == "connections" and value is not None:
+        return np.asarray(value, dtype=bool).tolist()
     return None if key == "random_state" else value
 
 

@@ -45,6 +45,7 @@ def integers(rng, *shape):
 CHECKED = [
     *[type(layer)() for layer in LAYERS],
     Conv2DTransformer(3, pool=MaxPool(2), activation="gelu", random_state=0),
+    Conv2DTransformer(4, padding_mode="reflect", connections=[[1, 1, 1, 1]], random_state=0),
     MaxPool(3, padding="same", stride=1),
     AvgPool((1, 2), ceil_mode=True, count_include_pad=True),
     MaxPool(spatial_ndim=1),
@@ -377,8 +378,16 @@ def test_other_shapes_than_in_fit_raise(layer):
         (Conv2DTransformer(padding=2**62), ValueError, "padding must be at least 0 and at most 2**40"),
         (Conv2DTransformer(activation="sine"), ValueError, "activation must be one of 'identity', 'relu'"),
         (Conv2DTransformer(fit_intercept=1), TypeError, "fit_intercept must be a bool, got 1 (int)"),
-        (Conv2DTransformer(pool=Dropout()), TypeError, "pool must be a MaxPool, an AvgPool or None, got Dropout()"),
-        (Conv2DTransformer(pool=MaxPool), TypeError, "pool must be a MaxPool, an AvgPool or None, got <class"),
+        (
+            Conv2DTransformer(pool=Dropout()),
+            TypeError,
+            "pool must be a pooling layer (MaxPool(2), say) or None, got Dropout()",
+        ),
+        (
+            Conv2DTransformer(pool=MaxPool),
+            TypeError,
+            "pool must be a pooling layer (MaxPool(2), say) or None, got <class",
+        ),
         (Conv2DTransformer(random_state="x"), ValueError, "random_state='x'"),
         (
             Conv2DTransformer(filters="fancy"),
