@@ -8,7 +8,7 @@ import numpy as np
 from ._engine import effective_n_threads
 from ._memory import check_memory
 from ._operations import Convolution, Pad, Reshape
-from ._plan import SLACK, Plan, aligned_zeros, is_winograd
+from ._plan import SLACK, Plan, aligned_zeros, choose_algorithm, n_executed_multiplications
 
 # Work worth a second thread: some 20 microseconds of multiply-adds, ten times what waking a thread costs.
 THREAD_WORK = 1_000_000
@@ -35,11 +35,6 @@ class SolverState:
     first: np.ndarray
     second: np.ndarray
     t: int = 0
-
-
-def algorithm_of(operation):
-    """Name of the algorithm that the plan chooses for a convolution: "direct" or "winograd"."""
-    return "winograd" if is_winograd(operation) else "direct"
 
 
 def _address(array):
@@ -118,8 +113,8 @@ class Network:
 
     @property
     def n_bytes(self):
-        """Memory held between predictions, nearly: Winograd's planes of weights are four times the weights."""
-        return 5 * self._storage.nbytes + sum(plan.n_bytes for plan in self._predictors + self._adjoints)
+        """Memory held between calls: the weights, and what plans keep."""
+        return self._storage.nbytes + sum(plan.n_bytes for plan in self._predictors + self._adjoints)
 
     def initialize(self, rng):
         """Draw first weights: uniform, of variance 2 / fan_in before rectifiers (He et al., 2015), else Glorot's.
@@ -167,10 +162,9 @@ class Network:
             out = np.empty((n, *self.out_shape), dtype=self.dtype)
         if n == 0:
             return out
-        n_threads = max(1, min(effective_n_threads(), n * self._sample_work // THREAD_WORK))
         flat = out.reshape(n, -1)
-        by_units = n < n_threads  # the work inside a sample is shared out
-        plan = self._take_predictor(n, n_threads, by_units, reads_data=X.dtype == self.dtype)
+        n_threads, by_units = self._cut(n)
+        plan = self._take_predictor(n_threads, by_units, reads_data=X.dtype == self.dtype)
         piece = max(n_threads, n_threads * PIECE_WORK // self._sample_work)  # Python handles signals between pieces
         for start in range(0, n, piece):
             plan.engine.predict(
@@ -191,7 +185,29 @@ class Network:
         if not (X.flags.c_contiguous and X.flags.aligned and X.dtype.isnative):
             raise ValueError("X must be C-contiguous, aligned and of native byte order")
 
-    def _take_predictor(self, n, n_threads, by_units, reads_data):
+    def describe_prediction(self, n):
+        """What `predict` does with n samples, as the plan has it.
+
+        Returns
+        -------
+        choices : list of (algorithm, reason, n_multiplications)
+            Of every convolution, the multiplications by sample.
+        n_threads : int
+        n_bytes : int
+            Memory beside the samples and the result.
+        """
+        n_threads, by_units = self._cut(n)
+        self._predictors.append(self._take_predictor(n_threads, by_units, reads_data=True))
+        convolutions = [operation for operation in self.operations if isinstance(operation, Convolution)]
+        choices = [(*choose_algorithm(operation), n_executed_multiplications(operation)) for operation in convolutions]
+        return choices, n_threads, self.n_bytes
+
+    def _cut(self, n):
+        """Number of threads that pay for n samples, and whether they share the work inside a sample."""
+        n_threads = max(1, min(effective_n_threads(), n * self._sample_work // THREAD_WORK))
+        return n_threads, n < n_threads
+
+    def _take_predictor(self, n_threads, by_units, reads_data):
         # Every call owns a plan while it runs: list.pop is atomic, so predictions from many threads share none.
         try:
             plan = self._predictors.pop()

@@ -184,20 +184,51 @@ def fuse(operations, segments, itemsize):
     return steps
 
 
-def is_winograd(operation):
-    """Whether Winograd's F(4x4, 3x3) computes a convolution: where it was measured to be faster, or asked for.
+def choose_algorithm(operation):
+    """Choose how a convolution is computed: Winograd's F(4x4, 3x3) where measured to be faster, or asked for.
 
     Both sides need enough channels to pay for the transforms (32), and the map must fill its 4x4 tiles reasonably.
+
+    Returns
+    -------
+    name : {"direct", "winograd"}
+    reason : str
     """
-    if operation.algorithm == "direct" or not operation.supports_winograd:
-        return False
+    channels, filters = operation.in_shape[-1], operation.out_shape[-1]
+    if operation.algorithm == "direct":
+        return "direct", "asked for"
+    if not operation.supports_winograd:
+        wants = "a 3x3 kernel, stride 1, dilation 1, one group and at least 16 channels and filters"
+        return "direct", f"Winograd's algorithm needs {wants}, got {operation.describe()}"
+    if operation.algorithm == "winograd":
+        return "winograd", "asked for"
+    if min(channels, filters) < WINOGRAD_CHANNELS:
+        transforms = f"the transforms of Winograd's algorithm pay from {WINOGRAD_CHANNELS} channels and filters on"
+        return "direct", f"{transforms}, got {channels} and {filters}"
     _, height, width = _in_3d(operation.out_shape[:-1], 1)
-    tiles = -(-height // 4) * -(-width // 4)
-    return operation.algorithm == "winograd" or (
-        min(operation.in_shape[-1], operation.out_shape[-1]) >= WINOGRAD_CHANNELS
-        and tiles >= WINOGRAD_TILES
-        and 16 * tiles <= WINOGRAD_WASTE * height * width
-    )
+    tiles = winograd_tiles(operation)
+    if tiles < WINOGRAD_TILES or 16 * tiles > WINOGRAD_WASTE * height * width:
+        return "direct", f"{height}x{width} pixels fill the 4x4 tiles of Winograd's algorithm badly"
+    return "winograd", f"a 3x3 kernel on {channels} channels with {filters} filters: a quarter of the multiplications"
+
+
+def is_winograd(operation):
+    """Whether Winograd's algorithm computes a convolution."""
+    return choose_algorithm(operation)[0] == "winograd"
+
+
+def winograd_tiles(operation):
+    """Tiles of 4x4 pixels that cover one depth slice of the output."""
+    _, height, width = _in_3d(operation.out_shape[:-1], 1)
+    return -(-height // 4) * -(-width // 4)
+
+
+def n_executed_multiplications(operation):
+    """Multiplications that a convolution of one sample takes; Winograd's has 36 for every tile of 16 pixels."""
+    if not is_winograd(operation):
+        return operation.n_multiplications
+    depth, _, _ = _in_3d(operation.out_shape[:-1], 1)
+    return 36 * depth * winograd_tiles(operation) * operation.in_shape[-1] * operation.out_shape[-1]
 
 
 def _margin(step):
@@ -306,7 +337,9 @@ class Plan:
         blocks = []
         for step, layer in zip([None, *steps], layers, strict=True):
             scratch = self._place(step, layer, scratch, blocks)
-        self.n_bytes = size + n_threads * scratch  # what is large: maps, and every thread's scratch
+        # What is large: maps, every thread's scratch, and Winograd's weights in 36 planes for 9 taps.
+        transformed = sum(step.weights.n_coef for step in steps if step.is_winograd)
+        self.n_bytes = size + n_threads * scratch + 4 * transformed * itemsize
         self.engine = Engine(
             table,
             layers,

@@ -11,8 +11,9 @@ from threadpoolctl import threadpool_limits
 
 import reference
 from builders import integers
-from skconv.functional import _run, conv, conv_transpose
-from skconv.functional import convolution as module
+from skconv.functional import _run, conv, conv_transpose, convolution_plan
+from skconv.functional._finite import conv_where_the_image_is, transpose_where_the_image_is
+from skconv.functional.convolution import bind
 
 ONE_TAP = np.ones((1, 1, 1, 1), np.float32)
 
@@ -50,13 +51,13 @@ def geometries(draw):
     pads = [(draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in range(ndim)]
     # What is missing for one window to fit is added in front.
     pads = [(b + max(0, m - n - b - a), a) for n, m, (b, a) in zip(size, extent, pads)]
-    per_group, filters_per_group = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    groups, per_group, filters_per_group = (draw(st.integers(1, most)) for most in (3, 5, 5))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n = draw(st.integers(0, 3))
-    x = integers(rng, n, *size, per_group)
-    weights = integers(rng, filters_per_group, *kernel, per_group)
+    x = integers(rng, n, *size, groups * per_group)
+    weights = integers(rng, groups * filters_per_group, *kernel, per_group)
     bias = integers(rng, len(weights)) if draw(st.booleans()) else None
-    options = {"stride": tuple(stride), "dilation": tuple(dilation)}
+    options = {"stride": tuple(stride), "dilation": tuple(dilation), "groups": groups}
     return x, weights, bias, options, pads
 
 
@@ -88,10 +89,15 @@ def test_conv_transpose_is_the_adjoint(call):
     dx = conv_transpose(dy, weights, padding=tuple(pads), output_padding=tuple(extra), **options)
     assert dx.shape == x.shape
     assert (y * dy).sum() == (x * dx).sum()
-    assert_array_equal(dx, reference.conv_backward_input(
-        dy.astype(np.int64), np.moveaxis(weights, 0, -1), x.shape, pad_before=[b for b, _ in pads],
-        pad_after=[a for _, a in pads], **options,
-    ))  # fmt: skip
+    groups = options.pop("groups")
+    shape, before, after = (*x.shape[:-1], x.shape[-1] // groups), *zip(*pads)
+    expected = [
+        reference.conv_backward_input(
+            part.astype(np.int64), np.moveaxis(filters, 0, -1), shape, pad_before=before, pad_after=after, **options
+        )
+        for part, filters in zip(np.split(dy, groups, axis=-1), np.split(weights, groups))
+    ]
+    assert_array_equal(dx, np.concatenate(expected, axis=-1))
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])
@@ -239,33 +245,50 @@ def test_conv_transpose_keeps_what_is_not_finite_in_place(n_channels):
         assert_array_equal(x[~harmed], conv_transpose(y, np.ones_like(weights), stride=2)[~harmed])
 
 
-def test_slow_paths_match_the_fast_ones():
-    """Grouping, strides and dilation of the code that infinite weights take, held to the engine by finite ones."""
-    rng = np.random.default_rng(2)
-    for size, kernel, options in [
-        ((9,), (3,), dict(stride=2, padding=((3, 2),), dilation=2)),
-        ((7, 6), (2, 3), dict(stride=(1, 3), padding="full")),
-        ((4, 5, 3), (2, 2, 3), dict(stride=2, padding=1, dilation=(1, 2, 1))),
-    ]:
-        x, weights = integers(rng, 2, *size, 4).astype(np.float32), integers(rng, 6, *kernel, 4).astype(np.float32)
-        values = (0, *(options.get(name, 1) for name in ("stride", "padding")), "constant", options.get("dilation", 1))
-        bound = module.bind(x.shape[1:], weights.shape, False, *values, 1, "auto")
-        y = conv(x, weights, **options)
-        assert_array_equal(module._conv_where_the_image_is(x, weights, None, bound, 1, None), y)
-        window = bound.window
-        extra = tuple(
-            (n + b + a - m) % s
-            for n, b, a, m, s in zip(size, window.pad_before, window.pad_after, window.extent, window.stride)
-        )
-        pads = tuple(zip(window.pad_before, window.pad_after))
-        back = module.bind_transpose(
-            y.shape[1:], weights.shape, window.stride, pads, extra, options.get("dilation", 1), 1
-        )
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(geometries())
+def test_the_code_for_infinite_weights_matches_the_engine(call):
+    x, weights, bias, options, pads = call
+    x, weights, pads = x.astype(np.float64), weights.astype(np.float64), tuple(pads)
+    y = conv(x, weights, bias, padding=pads, **options)
+    operation = bind(
+        x.shape[1:], weights.shape, bias is not None, 0, options["stride"], pads, "constant", options["dilation"],
+        options["groups"], "auto",
+    ).operations[-1]  # fmt: skip
+    assert_array_equal(conv_where_the_image_is(x, weights, bias, operation, None), y)
+    extent, strides = operation.window.extent, options["stride"]
+    extra = [(n + b + a - m) % s for n, (b, a), m, s in zip(x.shape[1:-1], pads, extent, strides)]
+    assert_array_equal(
+        transpose_where_the_image_is(y, weights, operation, None),
+        conv_transpose(y, weights, padding=pads, output_padding=tuple(extra), **options),
+    )
+
+
+@pytest.mark.parametrize("groups, per_group", [(4, 1), (2, 3)])
+def test_groups_share_nothing(groups, per_group):
+    rng = np.random.default_rng(0)
+    channels = groups * per_group
+    x, weights = rng.normal(size=(2, 6, 6, channels)), rng.normal(size=(channels, 3, 3, per_group))
+    clean = conv(x, weights, padding=1, groups=groups)
+    x[0, 2, 2, 0] = np.nan
+    y = conv(x, weights, padding=1, groups=groups)
+    assert np.isnan(y[0, 1:4, 1:4, :per_group]).all()
+    assert_array_equal(y[..., per_group:], clean[..., per_group:])
+    back = conv_transpose(y, weights, padding=1, groups=groups)
+    assert np.isnan(back[0, :5, :5, :per_group]).all() and np.isfinite(back[..., per_group:]).all()
+    weights[0, 1, 1, 0] = np.inf
+    assert_allclose(conv(x, weights, padding=1, groups=groups)[..., per_group:], clean[..., per_group:], rtol=1e-12)
+
+
+def test_depthwise_convolution_is_a_convolution_per_channel():
+    rng = np.random.default_rng(0)
+    x, weights = integers(rng, 2, 7, 6, 5), integers(rng, 10, 3, 2, 1)
+    y = conv(x, weights, stride=(2, 1), groups=5)  # two filters per channel
+    for channel in range(5):
+        filters = weights[2 * channel : 2 * channel + 2]
         assert_array_equal(
-            module._transpose_where_the_image_is(y, weights, back, 1, None),
-            conv_transpose(y, weights, stride=window.stride, padding=pads, output_padding=extra,
-                           dilation=options.get("dilation", 1)),
-        )  # fmt: skip
+            y[..., 2 * channel : 2 * channel + 2], conv(x[..., channel : channel + 1], filters, stride=(2, 1))
+        )
 
 
 # ------------------------------------------------------------------------------------- layouts, threads, dtypes, memory
@@ -501,3 +524,70 @@ def test_conv_transpose_adds_the_bias_everywhere():
     y = np.zeros((1, 2, 1))
     assert_array_equal(conv_transpose(y, np.ones((1, 1, 2)), [1.0, 2.0], stride=2, output_padding=1),
                        [[[1, 2]] * 4])  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------ the plan
+
+
+@pytest.mark.parametrize(
+    "x_shape, weights_shape, options, algorithm, reason",
+    [
+        ((8, 16, 16, 64), (64, 3, 3, 64), dict(padding="same"), "winograd", "a 3x3 kernel on 64 channels"),
+        ((8, 16, 16, 64), (64, 3, 3, 64), dict(algorithm="direct"), "direct", "asked for"),
+        ((8, 16, 16, 16), (16, 3, 3, 16), dict(algorithm="winograd"), "winograd", "asked for"),
+        ((8, 16, 16, 64), (64, 3, 3, 64), dict(stride=2), "direct", "needs a 3x3 kernel, stride 1"),
+        ((8, 16, 16, 64), (64, 3, 3, 32), dict(groups=2), "direct", "in 2 groups"),
+        ((8, 16, 16, 16), (64, 3, 3, 16), {}, "direct", "pay from 32 channels and filters on, got 16 and 64"),
+        ((8, 4, 4, 64), (64, 3, 3, 64), dict(padding="same"), "direct", "4x4 pixels fill the 4x4 tiles"),
+        ((8, 16, 3, 64), (64, 3, 3, 64), {}, "direct", "14x1 pixels fill"),
+        ((8, 30, 64), (64, 3, 64), {}, "direct", "needs a 3x3 kernel"),
+    ],
+)
+def test_plan_tells_what_runs(x_shape, weights_shape, options, algorithm, reason):
+    plan = convolution_plan(x_shape, weights_shape, **options)
+    assert plan.algorithm == algorithm and reason in plan.reason
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=x_shape).astype(np.float32), rng.normal(size=weights_shape)
+    y = conv(x, weights, **options)
+    assert plan.output_shape == y.shape and plan.result_bytes == y.nbytes
+    direct = conv(x, weights, **{**options, "algorithm": "direct"})
+    assert (y != direct).any() == (algorithm == "winograd")
+    terms = y.size * np.prod(weights_shape[1:])
+    if algorithm == "direct":
+        assert plan.n_multiplications == terms
+    else:
+        assert terms / 4 <= plan.n_multiplications < terms / 2
+    assert f"{algorithm}: " in str(plan) and plan.reason in str(plan)
+
+
+def test_plan_counts_memory():
+    with threadpool_limits(1):
+        plan = convolution_plan((1, 1000, 2000, 3), (40, 5, 5, 3), padding="same")
+        twice = convolution_plan((1, 1000, 2000, 3), (40, 5, 5, 3), padding="same", dtype="float64")
+    padded = 4 * (1004 * 2004 * 3)
+    assert padded + 4 * 40 * 5 * 5 * 3 < plan.n_bytes < 1.1 * padded
+    assert "memory           23." in str(plan) and "MiB beside input and output, 1 thread(s)" in str(plan)
+    assert 1.9 < twice.n_bytes / plan.n_bytes < 2.1
+    assert twice.result_bytes == 2 * plan.result_bytes == 2 * 4 * 1000 * 2000 * 40
+
+
+def test_plan_counts_threads():
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads):
+            assert convolution_plan((100, 64, 64, 16), (16, 5, 5, 16)).n_threads == n_threads
+    assert convolution_plan((1, 8, 8, 1), (1, 3, 3, 1)).n_threads == 1
+
+
+@pytest.mark.parametrize(
+    "arguments, options, error, message",
+    [
+        (((8, 8), (1, 3)), {}, ValueError, "x_shape must be"),
+        (((1, 8, 0, 1), (1, 3, 3, 1)), {}, ValueError, r"x_shape\[2\] must be at least 1"),
+        (((1, 8, 8, 1), (1, 3, 1)), {}, ValueError, "weights_shape must be"),
+        (((1, 8, 8, 1), (1, 3, 3, 1)), dict(dtype="float16"), ValueError, "dtype must be one of"),
+        (((1, 8, 8, 1), (1, 9, 3, 1)), {}, ValueError, "does not fit"),
+    ],
+)
+def test_bad_input_to_convolution_plan(arguments, options, error, message):
+    with pytest.raises(error, match=message):
+        convolution_plan(*arguments, **options)

@@ -1,14 +1,17 @@
 """Functions: the operations of the layers, and the lecture's, on plain arrays."""
 
 from .._geometry import output_size, receptive_field
-from .convolution import conv, conv_transpose
-from .matrices import convolution_matrix, doubly_block_circulant_matrix, n_parameters, toeplitz_matrix
+from .convolution import ConvolutionPlan, conv, conv_transpose, convolution_plan
+from .matrices import ParameterCounts, convolution_matrix, doubly_block_circulant_matrix, n_parameters, toeplitz_matrix
 from .signal import convolve, correlate
 
 __all__ = [
+    "ConvolutionPlan",
+    "ParameterCounts",
     "conv",
     "conv_transpose",
     "convolution_matrix",
+    "convolution_plan",
     "convolve",
     "correlate",
     "doubly_block_circulant_matrix",

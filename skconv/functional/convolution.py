@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .._geometry import MAX_ELEMENTS, Window, check_choice, check_int, check_real, per_axis, resolve_window
-from .._network import algorithm_of
+from .._network import Network, choose_algorithm
 from .._operations import ALGORITHMS, PADDING_MODES, Convolution, Pad
+from ._finite import conv_where_the_image_is, is_finite, mend, transpose_where_the_image_is
 from ._run import as_array, as_images, check_out, check_size, is_plain, result_dtype, run
-
-# Values whose finiteness a sum of squares tells in a microsecond, on one thread of whatever BLAS there is.
-_FEW = 4096
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,6 @@ class Bound:
 
     operations: tuple
     direct: tuple | None  # the same without Winograd's algorithm, where that would run
-    window: Window  # of the convolution
     out_shape: tuple  # of one sample
     pads_zeros: bool  # whether taps fall on zeros outside the image
 
@@ -130,11 +127,11 @@ def conv(
     coef = kernel.transpose(*range(1, kernel.ndim), 0)  # outputs last
     if (bound.pads_zeros or bound.direct is not None) and not is_finite(kernel):
         if bound.pads_zeros:
-            return _conv_where_the_image_is(images, kernel, biases, bound, groups, out)
+            return conv_where_the_image_is(images, kernel, biases, bound.operations[-1], out)
         return run(bound.direct or bound.operations, (coef, biases), images, out)
     y = run(bound.operations, (coef, biases), images, out)
     if bound.direct is not None:
-        _mend(y, bound.direct, (coef, biases), images)
+        mend(y, bound.direct, (coef, biases), images)
     return y
 
 
@@ -206,15 +203,111 @@ def conv_transpose(
     kernel = kernel if kernel.dtype == dtype else _to_dtype(kernel, dtype)
     coef = kernel.transpose(*range(1, kernel.ndim), 0)
     if not is_finite(kernel):
-        x = _transpose_where_the_image_is(maps, kernel, bound, groups, out)
+        x = transpose_where_the_image_is(maps, kernel, bound.operations[-1], out)
     else:
         x = run(bound.operations, (coef,), maps, out, method="pull_back")
         if bound.direct is not None:
-            _mend(x, bound.direct, (coef,), maps, method="pull_back")
+            mend(x, bound.direct, (coef,), maps, method="pull_back")
     if biases is not None:
         with np.errstate(all="ignore"):
             x += _to_dtype(biases, dtype)
     return x
+
+
+@dataclass(frozen=True)
+class ConvolutionPlan:
+    """What `convolution_plan` returns; ``print`` it.
+
+    Attributes
+    ----------
+    algorithm : {"direct", "winograd"}
+    reason : str
+    output_shape : tuple of int
+    n_multiplications : int
+        That will be executed, for all samples: with Winograd's algorithm some quarter of the terms of the sums.
+    n_threads : int
+        That will share the work, as things are now. The result does not depend on it.
+    n_bytes : int
+        Memory beside the input and the result: weights, padded copies of samples and scratch of every thread.
+    result_bytes : int
+        Memory of the result.
+    """
+
+    algorithm: str
+    reason: str
+    output_shape: tuple
+    n_multiplications: int
+    n_threads: int
+    n_bytes: int
+    result_bytes: int
+
+    def __str__(self):
+        return (
+            f"algorithm        {self.algorithm}: {self.reason}\n"
+            f"output           {' x '.join(map(str, self.output_shape))}, {_bytes(self.result_bytes)}\n"
+            f"multiplications  {self.n_multiplications:,}\n"
+            f"memory           {_bytes(self.n_bytes)} beside input and output, {self.n_threads} thread(s)"
+        )
+
+
+def _bytes(n):
+    if n < 1024:
+        return f"{n} bytes"
+    power = min((n.bit_length() - 1) // 10, 3)
+    return f"{n / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
+
+
+def convolution_plan(
+    x_shape, weights_shape, *, stride=1, padding="valid", padding_mode="constant", constant_values=0, dilation=1,
+    groups=1, algorithm="auto", dtype="float32",
+):  # fmt: skip
+    """Tell what `conv` will do: by which algorithm and why, how many multiplications, how much memory.
+
+    Parameters
+    ----------
+    x_shape : tuple of int
+        ``(n_samples, *spatial, n_channels)``.
+    weights_shape : tuple of int
+        ``(n_filters, *kernel, n_channels // groups)``.
+    stride, padding, padding_mode, constant_values, dilation, groups, algorithm
+        As for `conv`.
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of the computation.
+
+    Returns
+    -------
+    plan : ConvolutionPlan
+
+    Examples
+    --------
+    >>> from skconv.functional import convolution_plan
+    >>> plan = convolution_plan((8, 16, 16, 64), (64, 3, 3, 64), padding="same")
+    >>> plan.algorithm, plan.output_shape
+    ('winograd', (8, 16, 16, 64))
+    >>> print(convolution_plan((1, 8, 8, 1), (4, 3, 3, 1)))
+    algorithm        direct: Winograd's algorithm needs a 3x3 kernel, stride 1, ..., got ... 1 channels and 4 filters
+    output           1 x 6 x 6 x 4, 576 bytes
+    multiplications  1,296
+    memory           ... beside input and output, 1 thread(s)
+    """
+    check_choice(dtype, "dtype", ("float32", "float64"))
+    if not isinstance(x_shape, tuple | list) or not 3 <= len(x_shape) <= 5:
+        raise ValueError(
+            f"x_shape must be (n_samples, *spatial, n_channels) with one to three spatial axes, got {x_shape!r}"
+        )
+    n = check_int(x_shape[0], "x_shape[0]", 0, MAX_ELEMENTS)
+    in_shape = tuple(check_int(size, f"x_shape[{i + 1}]", 1, MAX_ELEMENTS) for i, size in enumerate(x_shape[1:]))
+    weights_shape = per_axis(weights_shape, "weights_shape", len(x_shape), 1, MAX_ELEMENTS)
+    bound = bind(
+        in_shape, weights_shape, False, constant_values, stride, padding, padding_mode, dilation, groups, algorithm
+    )
+    shape = (n, *bound.out_shape)
+    [(name, reason, n_multiplications)], n_threads, n_bytes = Network(
+        bound.operations, dtype=dtype
+    ).describe_prediction(n)
+    return ConvolutionPlan(
+        name, reason, shape, n * n_multiplications, n_threads, n_bytes, math.prod(shape) * np.dtype(dtype).itemsize
+    )
 
 
 # ------------------------------------------------------------------------------------------------ reading and checking
@@ -281,7 +374,7 @@ def _bind(
             "algorithm='winograd' needs a 3x3 kernel, stride=1, dilation=1 and at least 16 channels and filters, got "
             f"{operation.describe()}; use algorithm='auto'"
         )
-    return _bound((*operations, operation), window, out_shape, is_padded)
+    return _bound((*operations, operation), out_shape, is_padded)
 
 
 def bind_transpose(in_shape, weights_shape, *options):
@@ -333,7 +426,7 @@ def _bind_transpose(in_shape, weights_shape, stride, padding, output_padding, di
     window = resolve_window(image, kernel_size=kernel_size, stride=strides, padding=padding, dilation=dilation)
     out_shape = (*image, n_channels)
     operation = _convolution(out_shape, in_shape, window, groups, False, "auto")
-    return _bound((operation,), window, out_shape, any(window.pad_before + window.pad_after))
+    return _bound((operation,), out_shape, any(window.pad_before + window.pad_after))
 
 
 def _check_groups(groups, weights_shape, n_channels, what):
@@ -353,90 +446,12 @@ def _convolution(in_shape, out_shape, window, groups, has_bias, algorithm):
     # Frozen: the adjoint is then computed without the weights' gradient.
     return Convolution(
         "", in_shape, out_shape, fit_intercept=has_bias, trainable=False, window=window, algorithm=algorithm,
-        **({} if groups == 1 else {"groups": int(groups)}),
+        groups=int(groups),
     )  # fmt: skip
 
 
-def _bound(operations, window, out_shape, pads_zeros):
+def _bound(operations, out_shape, pads_zeros):
     direct = None
-    if algorithm_of(operations[-1]) == "winograd":
+    if choose_algorithm(operations[-1])[0] != "direct":
         direct = (*operations[:-1], replace(operations[-1], algorithm="direct"))
-    return Bound(operations, direct, window, out_shape, pads_zeros)
-
-
-# ------------------------------------------------------------------------------------------------- not finite numbers
-
-
-def is_finite(array):
-    """Whether a C-contiguous array holds neither NaN nor infinity."""
-    flat = array.reshape(-1)
-    if array.dtype.kind != "f" or (flat.size <= _FEW and math.isfinite(flat.dot(flat))):
-        return True
-    return math.isfinite(flat.min()) and math.isfinite(flat.max())
-
-
-def _mend(y, operations, arrays, x, method="predict"):
-    """Compute again, directly, the samples of a result by Winograd's algorithm that are not finite.
-
-    The algorithm mixes the pixels of a tile, so NaN and infinity in x reach the results of windows beside them, and its
-    sums, a hundred times larger on the way, overflow early. Every result that this harmed is not finite.
-    """
-    if y.size == 0:
-        return
-    with np.errstate(all="ignore"):
-        # One pass that nearly always suffices: a sum with something that is not finite is not finite.
-        if math.isfinite(y.sum()):
-            return
-        rows = y.reshape(len(y), -1)
-        harmed = ~(np.isfinite(rows.min(axis=1)) & np.isfinite(rows.max(axis=1)))
-    if harmed.any():
-        y[harmed] = run(operations, arrays, x[harmed], method=method)
-
-
-def tap_slices(window, image, output):
-    """Yield (k, o, p) for every tap: its place in the kernel, and where it hits the image, as slices of both sides."""
-    for k in np.ndindex(*window.kernel_size):
-        o, p = [], []
-        for axis, tap in enumerate(k):
-            stride, shift = window.stride[axis], tap * window.dilation[axis] - window.pad_before[axis]
-            first = max(0, -(shift // stride))
-            last = min(output[axis] - 1, (image[axis] - 1 - shift) // stride)
-            if last < first:
-                break
-            o.append(slice(first, last + 1))
-            p.append(slice(first * stride + shift, last * stride + shift + 1, stride))
-        else:
-            yield k, tuple(o), tuple(p)
-
-
-def _conv_where_the_image_is(images, weights, bias, bound, groups, out):
-    """Convolve tap by tap, each over those outputs where it hits the image, so that infinite weights meet no zeros.
-
-    By single products and sums, whose bits depend on nothing.
-    """
-    n_filters, per_group = weights.shape[0] // groups, weights.shape[-1]
-    y = np.empty((len(images), *bound.out_shape), weights.dtype) if out is None else out
-    with np.errstate(all="ignore"):
-        y[...] = 0 if bias is None else bias
-        for x, z in zip(images, y, strict=True):
-            for k, o, p in tap_slices(bound.window, x.shape[:-1], z.shape[:-1]):
-                for channel in range(groups * per_group):
-                    group, c = divmod(channel, per_group)
-                    filters = slice(group * n_filters, (group + 1) * n_filters)
-                    seen = x[*p, channel, np.newaxis].astype(y.dtype, copy=False)
-                    z[*o, filters] += seen * weights[filters, *k, c]
-    return y
-
-
-def _transpose_where_the_image_is(maps, weights, bound, groups, out):
-    """The adjoint of `_conv_where_the_image_is`."""
-    n_filters, per_group = weights.shape[0] // groups, weights.shape[-1]
-    images = np.empty((len(maps), *bound.out_shape), weights.dtype) if out is None else out
-    with np.errstate(all="ignore"):
-        images[...] = 0
-        for x, z in zip(images, maps, strict=True):
-            for k, o, p in tap_slices(bound.window, x.shape[:-1], z.shape[:-1]):
-                for f in range(groups * n_filters):
-                    first = f // n_filters * per_group
-                    x[*p, first : first + per_group] += z[*o, f, np.newaxis] * weights[f, *k]
-    return images
+    return Bound(operations, direct, out_shape, pads_zeros)

@@ -7,8 +7,9 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 
 from .._geometry import MAX_ELEMENTS, check_bool, check_int, per_axis, resolve_window
+from ._finite import tap_slices
 from ._run import as_array, check_bytes, result_dtype
-from .convolution import as_weights, bind, tap_slices
+from .convolution import as_weights, bind
 from .signal import result_range
 
 
@@ -164,7 +165,7 @@ def convolution_matrix(weights, image_shape, *, stride=1, padding="valid", dilat
     n_filters, per_group = weights.shape[0], weights.shape[-1]
     output, image = bound.out_shape[:-1], image_shape[:-1]
 
-    taps = list(tap_slices(bound.window, image, output))
+    taps = list(tap_slices(bound.operations[-1].window, image, output))
     hits = sum(math.prod(part.stop - part.start for part in o) for _, o, _ in taps)
     _check_entries(hits * n_filters * per_group)
     outputs, pixels = (np.arange(math.prod(size)).reshape(size) for size in (output, image))
