@@ -253,6 +253,32 @@ def test_connections_are_found_apart(family):
         np.testing.assert_allclose(kernels[:, :, [0, 1]][..., [0, 2]], alone, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(groups=2),
+        dict(connections=[[1, 1, 0, 0], [1, 0, 1, 0], [0, 1, 1, 1], [1, 1, 1, 0]]),
+        dict(padding_mode="reflect"),
+        dict(dilation=2),
+        dict(stride=2, fit_intercept=False),
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_layers_find_what_fits_their_options(family, options):
+    x = blurred(np.random.default_rng(0), 20, 2, 4)
+    layer = Conv2DTransformer(4, 2, filters=family, random_state=0, **options).fit(x)
+    given = {name: options[name] for name in ("groups", "connections") if name in options}
+    expected, intercepts = find_filters(
+        family, Maps(x), (2, 2), 4, np.random.RandomState(0), dilation=(options.get("dilation", 1),) * 2, **given
+    )
+    np.testing.assert_array_equal(layer.filters_, np.moveaxis(expected, -1, 0))
+    np.testing.assert_array_equal(layer.intercept_, intercepts * options.get("fit_intercept", True))
+    # The same in a network, and after pickling.
+    features = ConvFeatures([("conv1", clone(layer))], random_state=0).fit(x)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(features)).transform(x), layer.transform(x))
+
+
 # ---- the same whatever the machine does ----------------------------------------------------------------------------
 
 
@@ -350,14 +376,15 @@ def test_fewer_patches_than_filters_repeat(family):
         (Conv2DTransformer(10, 65, filters="pca"), "the limit is 4096 values"),
         (Conv2DTransformer(10, 65, filters="kmeans"), "use a smaller kernel_size, or filters='patches'"),
         (Conv2DTransformer(10, 65, filters="whitening"), "needs eigenvectors of patches of 4225 values"),
+        (Conv2DTransformer(trainable=1), "trainable must be a bool, got 1 (int)"),
         (Conv2DTransformer(10, filters="gabor"), "filters must be one of 'random', 'patches', 'whitening'"),
     ],
 )
 def test_messages(layer, message):
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises((ValueError, TypeError)) as raised:
         layer.fit(np.zeros((2, 8, 8)))
     assert message in str(raised.value)
-    with pytest.raises(ValueError, match="layer 'conv1': "):
+    with pytest.raises((ValueError, TypeError), match="layer 'conv1': "):
         CNNClassifier(layers=[("conv1", layer)]).fit(DIGITS[:50], LABELS[:50])
 
 
@@ -451,6 +478,28 @@ def test_networks_with_families_learn_and_do_not_depend_on_threads():
         np.testing.assert_array_equal(a, b)
     assert results[0].score(DIGITS[1000:], LABELS[1000:]) > 0.9
     assert not np.array_equal(first_weights(classifier, DIGITS, LABELS).coefs_[0], results[0].coefs_[0])  # trained
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_frozen_filters_stay_as_they_were_found(place):
+    """What is found depends on the draws alone; what is frozen is still that after training."""
+    layers = [
+        ("conv1", Conv2DTransformer(8, 3, filters="whitening")),
+        ("conv2", Conv2DTransformer(6, filters="kmeans")),
+    ]
+    classifier = CNNClassifier(layers=layers, max_iter=3, random_state=0)
+    classifier.set_params(**{f"conv{place + 1}__trainable": False}).fit(DIGITS, LABELS)
+    start = first_weights(classifier, DIGITS, LABELS)
+    for i in range(3):
+        assert np.array_equal(classifier.coefs_[i], start.coefs_[i]) == (i == place)
+        assert np.array_equal(classifier.intercepts_[i], start.intercepts_[i]) == (i == place)
+    assert classifier.score(DIGITS, LABELS) > 0.8
+    before = classifier.coefs_[place].copy()
+    classifier.partial_fit(DIGITS, LABELS)
+    np.testing.assert_array_equal(classifier.coefs_[place], before)
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(classifier)).predict_proba(DIGITS), classifier.predict_proba(DIGITS)
+    )
 
 
 def test_filters_are_found_once(monkeypatch):

@@ -28,6 +28,7 @@ class _ConvTransformer(Layer):
         fit_intercept=True,
         pool=None,
         algorithm="auto",
+        trainable=True,
         image_shape=None,
         random_state=None,
     ):
@@ -44,6 +45,7 @@ class _ConvTransformer(Layer):
         self.fit_intercept = fit_intercept
         self.pool = pool
         self.algorithm = algorithm
+        self.trainable = trainable
         self.image_shape = image_shape
         self.random_state = random_state
 
@@ -100,7 +102,7 @@ class _ConvTransformer(Layer):
         operation = Convolution(
             name, (*size, n_channels), out_shape, self.activation, fit_intercept, coef, window=window,
             algorithm=check_choice(self.algorithm, f"{where}algorithm", ALGORITHMS), groups=groups,
-            connections=connections,
+            connections=connections, trainable=check_bool(self.trainable, f"{where}trainable"),
         )  # fmt: skip
         if operation.algorithm == "winograd" and not operation.supports_winograd:
             raise ValueError(
@@ -229,6 +231,8 @@ algorithm : {{"auto", "direct", "winograd"}}, default="auto"
     multiplications, at an error of some 1e-5 of the largest value; "auto" takes it where it is faster, from 32
     channels and filters on. Its sums grow a hundredfold on the way: inputs above 1e36 overflow. "direct" is exact to
     the rounding of each sum.
+trainable : bool, default=True
+    Whether a network trains filters and intercepts, instead of leaving them as they were given, drawn or found.
 image_shape : tuple of ints, default=None
     Shape of one image, where X is flat: {shape}.
 random_state : int, RandomState instance or None, default=None
