@@ -245,7 +245,10 @@ def test_bad_parameters_are_named_and_the_model_stays(fitted, name, value):
         ([("flat", Flatten()), ("pool1", MaxPool())], "layer 'pool1': MaxPool needs images"),
         ([("signal", Conv1DTransformer())], "layer 'signal': Conv1DTransformer slides over 1 spatial axes"),
         ([("conv", Conv2DTransformer(0))], "layer 'conv': n_filters must be at least 1"),
-        ([("conv", Conv2DTransformer(4, pool="max"))], "layer 'conv': pool must be a MaxPool, an AvgPool or None"),
+        (
+            [("conv", Conv2DTransformer(4, pool="max"))],
+            "layer 'conv': pool must be a pooling layer (MaxPool(2), say) or None",
+        ),
         ([("conv", Conv2DTransformer(4, filters=np.ones((4, 3, 3, 2))))], "layer 'conv': filters must be a real"),
         ([("fc", Dense(4, fit_intercept="no"))], "layer 'fc': fit_intercept must be a bool, got 'no'"),
         ([("drop", Dropout(1))], "layer 'drop': rate must be at least 0 and less than 1, got 1"),
