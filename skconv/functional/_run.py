@@ -5,7 +5,6 @@ Building a network costs some hundred microseconds, so a few small ones are kept
 weights in.
 """
 
-import functools
 import math
 import os
 import threading
@@ -14,6 +13,7 @@ from collections import OrderedDict
 import numpy as np
 from scipy.sparse import issparse
 
+from .._memory import memory_limit
 from .._network import Network
 
 # The engine reads these three as they are; by character code, because where long double is as wide as double, the two
@@ -131,16 +131,8 @@ def check_size(shape, dtype):
 
 def check_bytes(n_bytes, what):
     """Raise a MemoryError for more than the machine has."""
-    if n_bytes > _memory():
+    if n_bytes > memory_limit():
         raise MemoryError(f"{what} takes {n_bytes / 2**30:.0f} GiB, more than this machine has memory")
-
-
-@functools.cache
-def _memory():
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError):  # Windows, which promises no memory that it has not
-        return math.inf
 
 
 def check_out(out, shape, dtype, **inputs):
