@@ -97,7 +97,7 @@ class ConvFeatures(_architecture.NamedLayers, Layer):
             (``_d2_r0_c1_f5`` for volumes, ``_c1_f5`` for signals); ``dense1_5`` else.
         """
         check_is_fitted(self)
-        operations = self._network("float32").operations
+        operations = self._spec.bind(self.image_shape_)
         last = len(operations) - 1
         while last > 0 and isinstance(operations[last], Reshape):
             last -= 1
@@ -113,7 +113,7 @@ class ConvFeatures(_architecture.NamedLayers, Layer):
         str
         """
         check_is_fitted(self)
-        return _architecture.summary(self._network("float32").operations)
+        return _architecture.summary(self._spec.bind(self.image_shape_))
 
     def _remember(self, network):
         self.coefs_ = [coef.copy() for coef in network.coefs]
