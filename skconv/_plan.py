@@ -246,6 +246,17 @@ def _margin(step):
     return window.pad_before, tuple(max(0, r) + t for r, t in zip(reach, tiles, strict=True))
 
 
+def _reads_on(step):
+    """Whether a step may read past the end of its input, which must then be a map, with its slack behind it.
+
+    Vectors of channels do: Winograd's tiles, and depthwise products. All others read the values that exist.
+    """
+    operation = step.operation
+    return isinstance(operation, Convolution) and (
+        step.is_winograd or 1 < operation.groups == operation.in_shape[-1]
+    )  # fmt: skip
+
+
 class Plan:
     """A network of operations as a compiled engine.
 
@@ -289,7 +300,12 @@ class Plan:
         margins = [_margin(step) for step in steps] + [((0, 0, 0), (0, 0, 0))]
         shapes = [step.operation.in_shape for step in steps]
         shapes.append((steps[-1].pool or steps[-1].operation).out_shape if steps else in_shape)
-        is_data = bool(steps) and reads_data and not trains and mean is None and not any(map(any, margins[0]))
+        is_data = (
+            bool(steps)
+            and reads_data
+            and not (trains or mean is not None or any(map(any, margins[0])) or _reads_on(steps[0]))
+        )
+        self.copies_data = not is_data
         maps = [
             MapLayout(shape, *margin, itemsize, compact=i == len(steps), is_data=is_data and i == 0)
             for i, (shape, margin) in enumerate(zip(shapes, margins, strict=True))

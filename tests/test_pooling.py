@@ -10,11 +10,12 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import reference
+from builders import convolution, pad, pool, pool_geometry
 from skconv import _engine
 from skconv._geometry import resolve_pool
 from skconv._network import Network
 from skconv._operations import Activate, Convolution, DenseProduct, Pool, Reshape
-from test_network import POOLS, convolution, pool, pool_geometry
+from test_network import POOLS
 
 ISAS = _engine.available_isas()
 
@@ -189,8 +190,11 @@ def readers():
         "act": [Activate("act", shape, shape, "elu")],
         "conv, pool": [conv, pool(conv.out_shape, kernel_size=2)],
         "same": [convolution(shape, 33, "relu", kernel_size=3, padding="same")],  # Winograd: wants a margin
-        "winograd": [convolution(shape, 33, "relu", kernel_size=3, padding="valid")],
+        "winograd": [convolution(shape, 33, "relu", options={"algorithm": "winograd"}, kernel_size=3)],
         "reshape": [Reshape("flat", shape, (math.prod(shape),)), DenseProduct("dense", (math.prod(shape),), (4,))],
+        "depthwise": [convolution((6, 10, 5), 5, "relu", options={"groups": 5}, kernel_size=3)],
+        "groups": [convolution(shape, 12, "relu", options={"groups": 4}, kernel_size=3)],
+        "pad": [pad(shape, (1, 0), (0, 2), "reflect"), pool((7, 12, 32), kernel_size=2)],
         "only reshape": [Reshape("flat", shape, (math.prod(shape),))],
     }
 
@@ -216,7 +220,7 @@ def test_data_of_the_networks_precision_are_read_where_they_lie(isa, dtype, name
             np.testing.assert_array_equal(results[0], again)
             np.testing.assert_allclose(other, results[0], rtol=0, atol=1e-4)
     first = plain._predictors[0]
-    assert first.reads_data
+    assert first.copies_data == (name in ("same", "winograd", "depthwise", "only reshape"))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect of Linux")
