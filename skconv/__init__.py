@@ -16,12 +16,15 @@ from .cnn import CNNClassifier
 from .features import ConvFeatures
 from .layers import (
     AvgPool,
+    ChannelPool,
     Conv1DTransformer,
     Conv2DTransformer,
     Conv3DTransformer,
     Dense,
     Dropout,
     Flatten,
+    GlobalPool,
+    LPPool,
     MaxPool,
 )
 
@@ -30,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AvgPool",
     "CNNClassifier",
+    "ChannelPool",
     "Conv1DTransformer",
     "Conv2DTransformer",
     "Conv3DTransformer",
@@ -37,6 +41,8 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
+    "GlobalPool",
+    "LPPool",
     "MaxPool",
     "show_versions",
 ]

@@ -11,7 +11,19 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from threadpoolctl import threadpool_limits
 
 import reference
-from skconv import AvgPool, Conv1DTransformer, Conv2DTransformer, Conv3DTransformer, Dense, Dropout, Flatten, MaxPool
+from skconv import (
+    AvgPool,
+    ChannelPool,
+    Conv1DTransformer,
+    Conv2DTransformer,
+    Conv3DTransformer,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    LPPool,
+    MaxPool,
+)
 from skconv._operations import ACTIVATIONS
 
 CONV = {1: Conv1DTransformer, 2: Conv2DTransformer, 3: Conv3DTransformer}
@@ -25,6 +37,9 @@ LAYERS = [
     Dense(5, random_state=0),
     Dropout(0.3),
     Flatten(),
+    LPPool(2),
+    GlobalPool(),
+    ChannelPool(3),
 ]
 IMAGES = {1: (8,), 2: (8, 6), 3: (4, 8, 6)}
 
@@ -51,6 +66,10 @@ CHECKED = [
     MaxPool(spatial_ndim=1),
     AvgPool(spatial_ndim=3),
     Dense(3, spatial_ndim=1, activation="tanh", random_state=0),
+    LPPool(3, p=1.5, stride=2, padding="same", spatial_ndim=1),
+    GlobalPool("max", spatial_ndim=3),
+    GlobalPool("lp", spatial_ndim=1),
+    ChannelPool(1, "average"),
 ]
 
 
@@ -135,17 +154,17 @@ def test_layouts_give_the_same_bits(layer):
 
 @pytest.mark.parametrize("layer", LAYERS, ids=name_of)
 def test_identity_layers_and_single_pixels(layer):
-    ones = np.ones((3, *[1] * layer.spatial_ndim, 2), dtype=np.float32)
+    ones = np.ones((3, *[1] * layer.spatial_ndim, 3), dtype=np.float32)
     fitted = clone(layer).fit(ones)
     result = fitted.transform(ones)
     assert np.isfinite(result).all()
-    if isinstance(layer, MaxPool | AvgPool | Dropout):
+    if isinstance(layer, MaxPool | AvgPool | LPPool | Dropout):
         np.testing.assert_array_equal(result, ones)
-    if isinstance(layer, Flatten):
+    if isinstance(layer, Flatten | GlobalPool):
         np.testing.assert_array_equal(result, ones.reshape(3, -1))
 
 
-@pytest.mark.parametrize("pool", [MaxPool, AvgPool])
+@pytest.mark.parametrize("pool", [MaxPool, AvgPool, LPPool])
 def test_pooling_leaves_axes_of_one_pixel_alone(pool):
     X = np.arange(24, dtype=np.float32).reshape(2, 1, 12)
     along = pool((1, 3)).fit_transform(X)
@@ -185,7 +204,7 @@ def test_frames(layer):
 def test_frames_of_images_are_refused_with_advice(layer):
     X = images_for(layer)
     fitted = clone(layer).fit(X).set_output(transform="pandas")
-    if isinstance(layer, Dense | Flatten):
+    if isinstance(layer, Dense | Flatten | GlobalPool):
         assert fitted.transform(X).shape == (7, fitted.output_shape_[0])
         return
     with pytest.raises(

@@ -2,15 +2,18 @@
 
 from .convolution import Conv1DTransformer, Conv2DTransformer, Conv3DTransformer
 from .dense import Dense, Dropout, Flatten
-from .pooling import AvgPool, MaxPool
+from .pooling import AvgPool, ChannelPool, GlobalPool, LPPool, MaxPool
 
 __all__ = [
     "AvgPool",
+    "ChannelPool",
     "Conv1DTransformer",
     "Conv2DTransformer",
     "Conv3DTransformer",
     "Dense",
     "Dropout",
     "Flatten",
+    "GlobalPool",
+    "LPPool",
     "MaxPool",
 ]
