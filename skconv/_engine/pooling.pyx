@@ -213,7 +213,7 @@ def max_unpool(const floating[:, :, ::1] y, const Py_ssize_t[:, :, ::1] indices,
                int n_threads):
     """Put values where the indices say: x[n, indices[n, p, c], c] = y[n, p, c], later p overwriting earlier ones.
 
-    Returns one index outside of x's second axis, and -1 where there is none.
+    Returns an index outside of x's second axis, and None where there is none.
 
     Parameters
     ----------
@@ -223,24 +223,23 @@ def max_unpool(const floating[:, :, ::1] y, const Py_ssize_t[:, :, ::1] indices,
     """
     cdef:
         Py_ssize_t n, n_samples = y.shape[0]
-        Py_ssize_t[::1] found = np.full(max(1, n_samples), -1, dtype=np.intp)
+        Py_ssize_t[::1] wrong = np.full(max(1, n_samples), -1, dtype=np.intp)
     for n in prange(n_samples, schedule="static", num_threads=n_threads, nogil=True):
-        found[n] = _scatter(y, indices, x, n)
+        wrong[n] = _scatter(y, indices, x, n)
     for n in range(n_samples):
-        if found[n] != -1:
-            return found[n]
-    return -1
+        if wrong[n] >= 0:
+            return indices[n, wrong[n] // y.shape[2], wrong[n] % y.shape[2]]
+    return None
 
 
 cdef Py_ssize_t _scatter(const floating[:, :, ::1] y, const Py_ssize_t[:, :, ::1] indices, floating[:, :, ::1] x,
                          Py_ssize_t n) noexcept nogil:
-    """One sample; returns the first index that is outside, or -1."""
+    """One sample; returns where the first index stands that is outside, or -1."""
     cdef Py_ssize_t p, c, at
     for p in range(y.shape[1]):
         for c in range(y.shape[2]):
             at = indices[n, p, c]
             if at < 0 or at >= x.shape[1]:
-                # -1 means that all is well.
-                return at if at != -1 else -2
+                return p * y.shape[2] + c
             x[n, at, c] = y[n, p, c]
     return -1
