@@ -175,6 +175,11 @@ class Pad(Operation):
 
 
 @dataclass(frozen=True)
+class Repeat(Operation):
+    """Every channel several times, one beside the other: what a few filters per channel see as one channel each."""
+
+
+@dataclass(frozen=True)
 class Pool(Operation):
     """Maximum, mean or norm over windows: kind "max", "average" or "lp"."""
 

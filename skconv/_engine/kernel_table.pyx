@@ -7,7 +7,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 
 from .kernels.activation cimport activate, activation_gradient
-from .kernels.depthwise cimport depthwise
+from .kernels.depthwise cimport add_repeats, depthwise, repeat_channels
 from .kernels.pooling cimport (
     average_pool_pixels, average_unpool_line, lp_pool_pixels, lp_unpool_line, max_pool_line, max_pool_pixels,
     max_unpool_line,
@@ -36,6 +36,14 @@ cdef void _depthwise(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, 
                      const Py_ssize_t *c_rows, bint relu) noexcept nogil:
     depthwise(p, n_rows, n_columns, <const real *> A, a_rows, <const real *> B, start, <const real *> bias, <real *> C,
               c_rows, relu)
+
+
+cdef void _repeat_channels(const void *x, Py_ssize_t n, Py_ssize_t times, void *y) noexcept nogil:
+    repeat_channels(<const real *> x, n, times, <real *> y)
+
+
+cdef void _add_repeats(const void *dy, Py_ssize_t n, Py_ssize_t times, void *dx) noexcept nogil:
+    add_repeats(<const real *> dy, n, times, <real *> dx)
 
 
 cdef void _transpose(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, void *out) noexcept nogil:
@@ -147,6 +155,8 @@ kernels.itemsize = sizeof(real)
 kernels.lanes = LANES
 kernels.product = _product
 kernels.depthwise = _depthwise
+kernels.repeat_channels = _repeat_channels
+kernels.add_repeats = _add_repeats
 kernels.transpose = _transpose
 kernels.column_sums = _column_sums
 kernels.winograd_input = _winograd_input

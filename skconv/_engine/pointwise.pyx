@@ -1,4 +1,4 @@
-"""Layers that touch every value once: the images' way in, activations, dropout, and copies between layouts."""
+"""Layers that touch every value once: the images' way in, activations, dropout, repeated channels."""
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
@@ -139,3 +139,24 @@ cdef class DropoutLayer(Pointwise):
             self.k.dropout(dy, dx, n, self.rate, p.seed, self.number, p.epoch, number, unit * ((n + 3) // 4))
         else:
             memcpy(dx, dy, n * self.itemsize)
+
+
+cdef class RepeatLayer(Pointwise):
+    """y[., c * times + j] = x[., c]: channels for depthwise filters of which several see one channel."""
+
+    cdef Py_ssize_t times
+
+    def __init__(self, kernels, x, y, *, is_output=False, needs_dx=True):
+        super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
+        self.times = self.y.channels // self.x.channels
+
+    cdef void forward_line(self, const Pass *p, const char *x, char *y, Py_ssize_t n, Py_ssize_t unit,
+                           Py_ssize_t number) noexcept nogil:
+        self.k.repeat_channels(x, n // self.times, self.times, y)
+
+    cdef void backward(self, const Pass *p) noexcept nogil:
+        cdef Py_ssize_t i
+        if p.dx == NULL:
+            return
+        for i in range(p.n):
+            self.k.add_repeats(p.dy + i * p.dy_sample, self.x.values, self.times, p.dx + i * p.dx_sample)

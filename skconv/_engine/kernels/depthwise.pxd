@@ -42,3 +42,29 @@ cdef inline void depthwise(
         row_tiles(depth_tiles_2 if width > LANES else depth_tiles_1, depth_tile_rows, p, n_rows, width, A + f, a_rows,
                   B + f, start, bias + f, C + f, c_rows, relu)
         f += width
+
+
+cdef inline void repeat_channels(const real *x, Py_ssize_t n, Py_ssize_t times, real *y) noexcept nogil:
+    """y[i * times + j] = x[i] for a line of n values."""
+    cdef Py_ssize_t i, j
+    if times == 2:                  # known to the compiler, which then has vectors of pairs
+        for i in range(n):
+            y[2 * i] = x[i]
+            y[2 * i + 1] = x[i]
+        return
+    for i in range(n):
+        for j in range(times):
+            y[j] = x[i]
+        y += times
+
+
+cdef inline void add_repeats(const real *dy, Py_ssize_t n, Py_ssize_t times, real *dx) noexcept nogil:
+    """dx[i] = sum_j dy[i * times + j]."""
+    cdef Py_ssize_t i, j
+    cdef real total
+    for i in range(n):
+        total = dy[0]
+        for j in range(1, times):
+            total += dy[j]
+        dx[i] = total
+        dy += times
