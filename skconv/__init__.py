@@ -11,6 +11,7 @@ except ImportError as error:
         f"({error})"
     ) from error
 
+from . import functional as functional
 from ._versions import show_versions
 from .cnn import CNNClassifier
 from .features import ConvFeatures
