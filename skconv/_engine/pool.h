@@ -417,16 +417,23 @@ static void skconv_norm_line(const skconv_real *restrict x, ptrdiff_t step, ptrd
 }
 
 #define SKCONV_MAX(N)                                                                                                 \
-    skconv_max_##N(x + f, taps, ids, n_taps, y + f, index ? index + f : NULL, wide ? wide + f : NULL)
+    skconv_max_##N(a + f, at, ids, count, b + f, index ? index + j * n + f : NULL, wide ? wide + j * n + f : NULL)
+#define SKCONV_MAX_LINE(TAPS, COUNT, STEP, CHANNELS)                                                                  \
+    {                                                                                                                 \
+        const ptrdiff_t *at = TAPS;                                                                                   \
+        const int count = COUNT;                                                                                      \
+        for (ptrdiff_t j = 0; j < n_pixels; j++) {                                                                    \
+            const skconv_real *a = x + j * (STEP);                                                                    \
+            skconv_real *b = y + j * (CHANNELS);                                                                      \
+            SKCONV_COVER(CHANNELS, SKCONV_MAX)                                                                        \
+        }                                                                                                             \
+    }
+
 static void skconv_max_line(const skconv_real *restrict x, ptrdiff_t step, ptrdiff_t n_pixels,
                             const ptrdiff_t *restrict taps, const int32_t *restrict ids, int n_taps, ptrdiff_t n,
                             skconv_real *restrict y, uint8_t *restrict index, int32_t *restrict wide)
 {
-    for (; n_pixels; n_pixels--, x += step, y += n) {
-        SKCONV_COVER(n, SKCONV_MAX)
-        index = index ? index + n : NULL;
-        wide = wide ? wide + n : NULL;
-    }
+    SKCONV_KNOWN(SKCONV_MAX_LINE)
 }
 
 #define SKCONV_UNMAX(N) skconv_unmax_##N(g + f, index + f, taps, ids, n_taps, 0, dx + f)

@@ -169,20 +169,25 @@ def max_pool_indices(kernels, window, size, out, Py_ssize_t n_channels, x, y, Py
         Py_ssize_t values = out_width * n_channels, x_sample = size[0] * height * width * n_channels
         PoolWindows windows = PoolWindows(window, size, out, n_channels, height * width * n_channels,
                                           width * n_channels, n_channels)
+        const Windows *w = &windows.w
         Py_ssize_t clip_size = round_up(windows.clip_size())
         Py_ssize_t scratch_size = clip_size + round_up(values * <Py_ssize_t> sizeof(int32_t))
         Tables tables = Tables()
         char *scratch = tables.bytes(scratch_size * n_threads)
+        Py_ssize_t *offsets = tables.sizes(w.n_taps)    # of every tap from the window's first, in pixels
         size_t x_address = x.__array_interface__["data"][0], y_address = y.__array_interface__["data"][0]
-        Py_ssize_t line
+        Py_ssize_t line, tap
+    for tap in range(w.n_taps):
+        offsets[tap] = w.taps[tap] // n_channels
     if n_lines * values > 0:
         for line in prange(n_lines, schedule="static", num_threads=n_threads, nogil=True):
             _index_line(k, windows, line // lines_per_sample, line % lines_per_sample, x_address, y_address, x_sample,
-                        &indices[0], scratch + threadid() * scratch_size, clip_size)
+                        offsets, &indices[0], scratch + threadid() * scratch_size, clip_size)
 
 
 cdef void _index_line(const Kernels *k, PoolWindows windows, Py_ssize_t sample, Py_ssize_t line, size_t x, size_t y,
-                      Py_ssize_t x_sample, Py_ssize_t *indices, char *scratch, Py_ssize_t clip_size) noexcept nogil:
+                      Py_ssize_t x_sample, const Py_ssize_t *offsets, Py_ssize_t *indices, char *scratch,
+                      Py_ssize_t clip_size) noexcept nogil:
     """One output line, in a thread's scratch of `clip_size` bytes for the clipped taps and a line of indices."""
     cdef:
         const Windows *w = &windows.w
@@ -190,18 +195,14 @@ cdef void _index_line(const Kernels *k, PoolWindows windows, Py_ssize_t sample, 
         int32_t *wide = <int32_t *> (scratch + clip_size)
         Py_ssize_t d = line // w.out[1], h = line % w.out[1], values = w.out[2] * w.channels
         Py_ssize_t at = (sample * w.out[0] * w.out[1] + line) * values
-        Py_ssize_t j, f, tap, start
+        Py_ssize_t j, f, start
     k.max_pool_pixels(w, d, h, 0, w.out[2], <const char *> x + sample * x_sample * k.itemsize,
                       <char *> y + at * k.itemsize, NULL, wide, &clip)
     for j in range(w.out[2]):
         start = (((d * w.stride[0] - w.before[0]) * w.size[1] + h * w.stride[1] - w.before[1]) * w.size[2]
                  + j * w.stride[2] - w.before[2])
         for f in range(w.channels):
-            tap = wide[j * w.channels + f]
-            indices[at + j * w.channels + f] = (
-                start + tap // (w.kernel[1] * w.kernel[2]) * w.dilation[0] * w.size[1] * w.size[2]
-                + tap // w.kernel[2] % w.kernel[1] * w.dilation[1] * w.size[2]
-                + tap % w.kernel[2] * w.dilation[2])
+            indices[at + j * w.channels + f] = start + offsets[wide[j * w.channels + f]]
 
 
 ctypedef fused floating:
