@@ -10,7 +10,17 @@ from threadpoolctl import threadpool_limits
 
 import reference
 from builders import integers
-from skconv import AvgPool, CNNClassifier, Conv1DTransformer, Conv2DTransformer, Conv3DTransformer, MaxPool
+from skconv import (
+    AvgPool,
+    ChannelPool,
+    CNNClassifier,
+    Conv1DTransformer,
+    Conv2DTransformer,
+    Conv3DTransformer,
+    GlobalPool,
+    LPPool,
+    MaxPool,
+)
 from skconv._architecture import describe, rebuild
 
 CONV = {1: Conv1DTransformer, 2: Conv2DTransformer, 3: Conv3DTransformer}
@@ -206,3 +216,15 @@ def test_grid_search_over_groups_connections_and_padding_modes():
     grid = {"conv2__connections": [None, np.eye(4, 8, dtype=bool) | (np.arange(8) > 3)]}
     search = GridSearchCV(CNNClassifier(layers=layers, max_iter=2, random_state=0), grid, cv=2).fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.parametrize("pool", [LPPool(2), GlobalPool(), GlobalPool("average"), ChannelPool(2)])
+def test_every_pooling_layer_may_follow(pool):
+    X, y = data()
+    layer = Conv2DTransformer(6, 3, groups=2, pool=pool, random_state=0)
+    apart = pool.fit_transform(clone(layer).set_params(pool=None).fit_transform(X))
+    # The same sums, in another order where the windows are large.
+    np.testing.assert_allclose(layer.fit_transform(X), apart, rtol=1e-5, atol=1e-5)
+    classifier = CNNClassifier(layers=[("conv", layer)], max_iter=2, random_state=0).fit(X, y)
+    expected = classifier.predict_proba(X)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(classifier)).predict_proba(X), expected)

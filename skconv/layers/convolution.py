@@ -6,7 +6,7 @@ from .._geometry import check_bool, check_choice, check_int, per_axis, resolve_w
 from .._operations import ACTIVATIONS, ALGORITHMS, PADDING_MODES, Convolution, Pad
 from ..filters import check_family, find_filters
 from .base import Layer, as_text, spatial_shape
-from .pooling import _SpatialPool
+from .pooling import _Pool
 
 
 class _ConvTransformer(Layer):
@@ -78,7 +78,7 @@ class _ConvTransformer(Layer):
         check_choice(self.activation, f"{where}activation", ACTIVATIONS)
         fit_intercept = check_bool(self.fit_intercept, f"{where}fit_intercept")
         padding_mode = check_choice(self.padding_mode, f"{where}padding_mode", PADDING_MODES)
-        if self.pool is not None and not isinstance(self.pool, _SpatialPool):
+        if self.pool is not None and not isinstance(self.pool, _Pool):
             raise TypeError(f"{where}pool must be a pooling layer (MaxPool(2), say) or None, got {self.pool!r}")
         groups = check_int(self.groups, f"{where}groups", minimum=1)
         if n_channels % groups or n_filters % groups:
