@@ -207,8 +207,8 @@ def kmeans(x, n_filters, rng):
     2. The patches are whitened (ZCA): W = E (L + eps)^-1/2 E', eps = 0.01 of the mean eigenvalue; constant ones are
        left out, the others divided by their norm.
     3. `sklearn.cluster.MiniBatchKMeans` finds `n_filters` clusters, whose centres c are divided by their norms.
-    4. The filters are W c, without its mean, over the root mean square contrast: they do with an image what 1 and 2 did
-       with a patch, but for the division by its own contrast. Intercepts take the mean patch away.
+    4. The filters are W c over the root mean square contrast: they do with an image what 1 and 2 did with a patch, but
+       for the division by its own contrast. (W c sums to zero, as every c does.) Intercepts take the mean patch away.
 
     Fewer different patches than filters make some filters equal.
 
@@ -242,7 +242,6 @@ def kmeans(x, n_filters, rng):
     centres /= np.where(norms > 0, norms, 1)[:, None]
     filters = centres @ scaled.T @ vectors
     intercepts = -filters @ mean
-    filters -= filters.mean(axis=1, keepdims=True)
     return np.resize(filters / typical, (n_filters, x.shape[1])), np.resize(intercepts, n_filters)
 
 
