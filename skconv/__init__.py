@@ -24,10 +24,12 @@ from .layers import (
     Dense,
     Dropout,
     Flatten,
+    GaborFilterBank,
     GlobalPool,
     LPPool,
     MaxPool,
 )
+from .layers._gabor_kernel import gabor_kernel, gabor_parameters_from_opencv, gabor_parameters_from_skimage
 
 __version__ = "0.1.0"
 
@@ -42,8 +44,12 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
+    "GaborFilterBank",
     "GlobalPool",
     "LPPool",
     "MaxPool",
+    "gabor_kernel",
+    "gabor_parameters_from_opencv",
+    "gabor_parameters_from_skimage",
     "show_versions",
 ]

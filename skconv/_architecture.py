@@ -9,7 +9,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from . import layers as _layers
 from ._geometry import check_choice, check_int, check_real, per_axis
 from ._network import Network
-from ._operations import ACTIVATIONS, Reshape
+from ._operations import ACTIVATIONS, Reshape, with_gradients
 from .filters import Maps
 from .layers.base import Layer
 
@@ -207,7 +207,8 @@ def initialize(network, layers, images, rng):
     start = end = 0
     shape = images.shape[1:]
     for name, layer in layers:
-        stop = start + len(layer.bind(shape, name))
+        learns = any(operation.coef_shape and operation.trainable for operation in network.operations[:start])
+        stop = start + len(with_gradients(layer.bind(shape, name), learns))
         part = Network(network.operations[start:stop], dtype=network.dtype, isa=network.isa)
         if part.n_weights:
             layer.initialize(part, Maps(images, _before(network, start) if layer.learns else None), rng)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ._engine import effective_n_threads
 from ._memory import check_memory
-from ._operations import Convolution, Pad, Reshape
+from ._operations import Convolution, Pad, Reshape, with_gradients
 from ._plan import SLACK, Plan, aligned_zeros, choose_algorithm, n_executed_multiplications
 
 # Work worth a second thread: some 20 microseconds of multiply-adds, ten times what waking a thread costs.
@@ -64,7 +64,7 @@ class Network:
     """
 
     def __init__(self, operations, *, dtype="float32", mean=None, scale=None, isa=None):
-        self.operations = list(operations)
+        self.operations = with_gradients(operations)
         self.dtype = np.dtype(dtype)
         check_memory(self.operations, self.dtype.itemsize)
         # Copies: the engine has its own, and whoever edits theirs in place must be told apart.

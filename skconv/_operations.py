@@ -206,3 +206,80 @@ class Drop(Operation):
 @dataclass(frozen=True)
 class Reshape(Operation):
     """The same values in another shape."""
+
+
+@dataclass(frozen=True)
+class FilterBank(Operation):
+    """A bank of complex filters over every channel on its own, as sums of row filters times column filters.
+
+    Nothing is pulled back through it: behind something that learns, the network takes what `direct` answers. With
+    `moments`, it gives those of blocks of its maps instead of the maps: (n_blocks, channels * outputs * 2).
+    """
+
+    bank: object = None  # of skconv._separable
+    window: Window | None = None
+    mode: str = "constant"
+    moments: bool = False
+    work: int = 0  # multiply-adds per output pixel and channel
+
+    def describe(self):
+        return f"a bank of {len(self.bank.filters)} filters with {self.window.describe()}, stride={self.window.stride}"
+
+    @property
+    def n_multiplications(self):
+        return self.work * math.prod(self.window.output_size(self.in_shape[:-1])) * self.in_shape[-1]
+
+    def direct(self, trainable=False):
+        """The same as operations that everything can be pulled back through: a convolution, the modulus, moments."""
+        n_channels, operations, shape, window = self.in_shape[-1], [], self.in_shape, self.window
+        if self.mode != "constant" and any(window.pad_before + window.pad_after):
+            before, after, window = window.split()
+            size = (n + b + a for n, b, a in zip(shape[:-1], before, after, strict=True))
+            operations.append(Pad(self.name, shape, (*size, n_channels), before, after, self.mode))
+            shape = operations[-1].out_shape
+        kernels = np.moveaxis(self.bank.real_kernels(), 0, -1)[:, :, np.newaxis]
+        size, n_filters = window.output_size(shape[:-1]), kernels.shape[-1]
+        convolution = Convolution(
+            self.name, shape, (*size, n_channels * n_filters), fit_intercept=False,
+            coef=np.tile(kernels, n_channels), trainable=trainable, window=window, algorithm="direct",
+            groups=n_channels,
+        )  # fmt: skip
+        operations.append(convolution)
+        if self.bank.response in ("magnitude", "energy"):
+            shape = (*size, n_channels * n_filters // 2)
+            operations.append(Modulus(self.name, operations[-1].out_shape, shape, self.bank.response, n_channels))
+        if self.moments:
+            shape = operations[-1].out_shape
+            operations.append(BlockMoments(self.name, shape, self.out_shape, self.bank.block(self.window, size)))
+        return operations
+
+
+@dataclass(frozen=True)
+class Modulus(Operation):
+    """|x| or |x|**2 of channels (n_groups, 2, n): the real parts of n values and their imaginary parts."""
+
+    response: str = "magnitude"
+    n_groups: int = 1
+
+
+@dataclass(frozen=True)
+class BlockMoments(Operation):
+    """Mean and sum of squared deviations of every channel in blocks of `block` pixels: (n_blocks, channels * 2)."""
+
+    block: tuple = ()
+
+
+@dataclass(frozen=True)
+class CombineMoments(Operation):
+    """Mean and standard deviation of every channel, (channels * 2,), from those of blocks of `counts` pixels."""
+
+    counts: tuple = ()
+
+
+def with_gradients(operations, learns=False):
+    """The operations that gradients come through, where something before them learns (or `learns` from the start)."""
+    resolved = []
+    for operation in operations:
+        resolved += operation.direct() if learns and isinstance(operation, FilterBank) else [operation]
+        learns = learns or (operation.coef_shape is not None and operation.trainable)
+    return resolved

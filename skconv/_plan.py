@@ -14,12 +14,32 @@ from ._engine import kernels
 from ._engine.convolution import Convolution as ConvolutionLayer
 from ._engine.dense import DenseLayer
 from ._engine.engine import Engine
+from ._engine.moments import BlockMoments as BlockMomentsLayer
+from ._engine.moments import CombineMoments as CombineMomentsLayer
+from ._engine.moments import Modulus as ModulusLayer
 from ._engine.padding import PadLayer
 from ._engine.pointwise import Activate as ActivateLayer
 from ._engine.pointwise import DropoutLayer, Input, RepeatLayer
 from ._engine.pooling import AveragePooling, LpPooling, MaxPooling
+from ._engine.separable import SeparableBank
 from ._geometry import Window
-from ._operations import ACTIVATIONS, MONOTONE, Activate, Convolution, DenseProduct, Drop, Pad, Pool, Repeat, Reshape
+from ._operations import (
+    ACTIVATIONS,
+    MONOTONE,
+    Activate,
+    BlockMoments,
+    CombineMoments,
+    Convolution,
+    DenseProduct,
+    Drop,
+    FilterBank,
+    Modulus,
+    Pad,
+    Pool,
+    Repeat,
+    Reshape,
+)
+from ._separable import RESPONSE_KINDS, padded_sources
 
 # Activations of one chunk of samples: a share of a core's second-level cache (512 KiB and more), the rest of which
 # holds weights and gradients.
@@ -439,6 +459,24 @@ class Plan:
             )
         if isinstance(operation, Repeat):
             return RepeatLayer(table, step.x, step.y, **common)
+        if isinstance(operation, FilterBank):
+            window, size = operation.window, operation.in_shape[:-1]
+            out = window.output_size(size)
+            sources = padded_sources(size, window, operation.mode)
+            return SeparableBank(
+                table, step.x, step.y, program=operation.bank.separate(self.weights.dtype.name), stride=window.stride,
+                out=out, sources=sources, lines=operation.bank.block(window, out)[0],
+                n_outputs=operation.bank.n_outputs, moments=operation.moments, **common,
+            )  # fmt: skip
+        if isinstance(operation, Modulus):
+            return ModulusLayer(
+                table, step.x, step.y, kind=RESPONSE_KINDS[operation.response], n_groups=operation.n_groups, **common
+            )
+        if isinstance(operation, BlockMoments):
+            lines, columns = operation.block
+            return BlockMomentsLayer(table, step.x, step.y, lines=lines, columns=columns, **common)
+        if isinstance(operation, CombineMoments):
+            return CombineMomentsLayer(table, step.x, step.y, counts=operation.counts, **common)
         if isinstance(operation, Activate):
             return ActivateLayer(table, step.x, step.y, activation=ACTIVATIONS.index(operation.activation), **common)
         if isinstance(operation, Drop):

@@ -514,3 +514,34 @@ def numerical_gradient(f, x, eps=1e-6):
         x[i] = x_i
         gradient[i] = (above - below) / (2 * eps)
     return gradient
+
+
+# --------------------------------------------------------------------------------------------------------------- Gabor
+
+
+def gabor(height, width, theta, omega, psi, alpha, beta, amplitude=1.0, x0=0.0, y0=0.0):
+    """Return the lecture's G(x, y), x along the columns, y down the rows, both zero in the middle."""
+    kernel = np.zeros((height, width))
+    for i in range(height):
+        for j in range(width):
+            x, y = j - (width - 1) / 2, i - (height - 1) / 2
+            xt = (x - x0) * np.cos(theta) + (y - y0) * np.sin(theta)
+            yt = -(x - x0) * np.sin(theta) + (y - y0) * np.cos(theta)
+            kernel[i, j] = amplitude * np.exp(-alpha * xt**2 - beta * yt**2) * np.sin(omega * xt + psi)
+    return kernel
+
+
+def filter_bank(x, kernels, mode="symmetric"):
+    """Return the complex responses (n, *output, c * n_filters) of images (n, height, width, c), padded to "same" size.
+
+    Every kernel is correlated with every channel; an even kernel reaches one pixel further after than before.
+    """
+    maps = []
+    for channel in range(x.shape[-1]):
+        for kernel in kernels:
+            pads = [((k - 1) // 2, k // 2) for k in kernel.shape]
+            padded = np.pad(_exact(x[..., channel]), [(0, 0), *pads], mode)
+            # Every window of every image, (n, *output, *kernel): the loops of `conv` would take minutes.
+            windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape, axis=(1, 2))
+            maps.append(np.einsum("nijkl,kl->nij", windows, kernel))
+    return np.stack(maps, axis=-1)

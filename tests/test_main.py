@@ -20,6 +20,10 @@ from skconv.__main__ import _confusion_table, _read_idx
 packed = functools.partial(gzip.compress, mtime=0)
 
 
+# Without the time of day, which would go into the names of the tests: workers of one run would not agree on them.
+packed = functools.partial(gzip.compress, mtime=0)
+
+
 @pytest.fixture
 def run(tmp_path):
     """Return a function that runs ``python -m skconv`` in ``tmp_path``, where no ./skconv hides the installed one."""

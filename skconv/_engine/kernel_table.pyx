@@ -15,6 +15,10 @@ from .kernels.pooling cimport (
 from .kernels.product cimport LANES, column_sums, product, transpose
 from .kernels.random cimport dropout
 from .kernels.real cimport real
+from .kernels.separable cimport (
+    combine_moments, combine_moments_gradient, gather, line_moments, modulus, modulus_gradient, moments_out,
+    pixel_moments, pixel_moments_gradient, respond, store_pixels,
+)
 from .table cimport Clip, Kernels, Product, Update, Windows
 from .kernels.training cimport adam, add_buffers, load_line, sgd, softmax, softmax_cross_entropy
 from .kernels.winograd cimport winograd_input, winograd_output, winograd_weights
@@ -107,6 +111,59 @@ cdef void _lp_unpool_line(const Windows *w, Py_ssize_t d, Py_ssize_t h, const vo
     lp_unpool_line(w, d, h, <const real *> x, <const real *> y, <const real *> dy, <real *> dx, clip)
 
 
+cdef void _gather(const void *x, const Py_ssize_t *at, Py_ssize_t n, void *out) noexcept nogil:
+    gather(<const real *> x, at, n, <real *> out)
+
+
+cdef void _respond(int kind, const void *q, Py_ssize_t n, Py_ssize_t n_real, Py_ssize_t n_imaginary,
+                   const Py_ssize_t *at, const void *factors, void *out) noexcept nogil:
+    respond(kind, <const real *> q, n, n_real, n_imaginary, at, <const real *> factors, <real *> out)
+
+
+cdef void _store_pixels(const void *lines, Py_ssize_t line, Py_ssize_t n_filters, Py_ssize_t n_pixels, void *y,
+                        Py_ssize_t pixel) noexcept nogil:
+    store_pixels(<const real *> lines, line, n_filters, n_pixels, <real *> y, pixel)
+
+
+cdef void _line_moments(const void *lines, Py_ssize_t line, Py_ssize_t n_filters, Py_ssize_t n, double n_before,
+                        double *moments) noexcept nogil:
+    line_moments(<const real *> lines, line, n_filters, n, n_before, moments)
+
+
+cdef void _pixel_moments(const void *x, Py_ssize_t n, Py_ssize_t n_channels, double n_before, void *sums,
+                         double *moments) noexcept nogil:
+    pixel_moments(<const real *> x, n, n_channels, n_before, <real *> sums, moments)
+
+
+cdef void _moments_out(const double *moments, Py_ssize_t n, void *out) noexcept nogil:
+    moments_out(moments, n, <real *> out)
+
+
+cdef void _pixel_moments_gradient(const void *x, Py_ssize_t n, Py_ssize_t n_channels, const void *y, const void *dy,
+                                  double count, void *dx) noexcept nogil:
+    pixel_moments_gradient(<const real *> x, n, n_channels, <const real *> y, <const real *> dy, count, <real *> dx)
+
+
+cdef void _combine_moments(const void *blocks, const double *counts, Py_ssize_t n_blocks, Py_ssize_t n_channels,
+                           void *y) noexcept nogil:
+    combine_moments(<const real *> blocks, counts, n_blocks, n_channels, <real *> y)
+
+
+cdef void _combine_moments_gradient(const void *blocks, const double *counts, Py_ssize_t n_blocks,
+                                    Py_ssize_t n_channels, const void *y, const void *dy, void *dx) noexcept nogil:
+    combine_moments_gradient(<const real *> blocks, counts, n_blocks, n_channels, <const real *> y, <const real *> dy,
+                             <real *> dx)
+
+
+cdef void _modulus(int kind, const void *x, Py_ssize_t n_groups, Py_ssize_t n, void *y) noexcept nogil:
+    modulus(kind, <const real *> x, n_groups, n, <real *> y)
+
+
+cdef void _modulus_gradient(int kind, const void *x, const void *y, const void *dy, Py_ssize_t n_groups,
+                            Py_ssize_t n, void *dx) noexcept nogil:
+    modulus_gradient(kind, <const real *> x, <const real *> y, <const real *> dy, n_groups, n, <real *> dx)
+
+
 cdef void _activate(int kind, void *x, Py_ssize_t n) noexcept nogil:
     activate(kind, <real *> x, n)
 
@@ -169,6 +226,17 @@ kernels.average_pool_pixels = _average_pool_pixels
 kernels.average_unpool_line = _average_unpool_line
 kernels.lp_pool_pixels = _lp_pool_pixels
 kernels.lp_unpool_line = _lp_unpool_line
+kernels.gather = _gather
+kernels.respond = _respond
+kernels.store_pixels = _store_pixels
+kernels.line_moments = _line_moments
+kernels.pixel_moments = _pixel_moments
+kernels.moments_out = _moments_out
+kernels.pixel_moments_gradient = _pixel_moments_gradient
+kernels.combine_moments = _combine_moments
+kernels.combine_moments_gradient = _combine_moments_gradient
+kernels.modulus = _modulus
+kernels.modulus_gradient = _modulus_gradient
 kernels.activate = _activate
 kernels.activation_gradient = _activation_gradient
 kernels.dropout = _dropout

@@ -31,6 +31,14 @@ cdef enum Activation:     # in the order of skconv._operations.ACTIVATIONS
     ELU = 5
     GELU = 6
 
+cdef enum Response:       # in the order of skconv._separable
+    LINEAR = 0
+    MAGNITUDE = 1
+    ENERGY = 2
+
+cdef enum:
+    MAX_COLUMNS = 64      # of a unit of a bank of separable filters, skconv._separable.BLOCK_COLUMNS
+
 cdef enum Source:
     FROM_UINT8 = 0
     FROM_FLOAT32 = 1
@@ -111,6 +119,26 @@ cdef struct Kernels:
                            const void *x, void *y, Clip *clip) noexcept nogil
     void (*lp_unpool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, const void *y,
                            const void *dy, void *dx, Clip *clip) noexcept nogil
+
+    void (*gather)(const void *x, const Py_ssize_t *at, Py_ssize_t n, void *out) noexcept nogil
+    void (*respond)(int kind, const void *q, Py_ssize_t n, Py_ssize_t n_real, Py_ssize_t n_imaginary,
+                    const Py_ssize_t *at, const void *factors, void *out) noexcept nogil
+    void (*store_pixels)(const void *lines, Py_ssize_t line, Py_ssize_t n_filters, Py_ssize_t n_pixels, void *y,
+                         Py_ssize_t pixel) noexcept nogil
+    void (*line_moments)(const void *lines, Py_ssize_t line, Py_ssize_t n_filters, Py_ssize_t n, double n_before,
+                         double *moments) noexcept nogil
+    void (*pixel_moments)(const void *x, Py_ssize_t n, Py_ssize_t n_channels, double n_before, void *sums,
+                          double *moments) noexcept nogil
+    void (*moments_out)(const double *moments, Py_ssize_t n, void *out) noexcept nogil
+    void (*pixel_moments_gradient)(const void *x, Py_ssize_t n, Py_ssize_t n_channels, const void *y, const void *dy,
+                                   double count, void *dx) noexcept nogil
+    void (*combine_moments)(const void *blocks, const double *counts, Py_ssize_t n_blocks, Py_ssize_t n_channels,
+                            void *y) noexcept nogil
+    void (*combine_moments_gradient)(const void *blocks, const double *counts, Py_ssize_t n_blocks,
+                                     Py_ssize_t n_channels, const void *y, const void *dy, void *dx) noexcept nogil
+    void (*modulus)(int kind, const void *x, Py_ssize_t n_groups, Py_ssize_t n, void *y) noexcept nogil
+    void (*modulus_gradient)(int kind, const void *x, const void *y, const void *dy, Py_ssize_t n_groups,
+                             Py_ssize_t n, void *dx) noexcept nogil
 
     void (*activate)(int kind, void *x, Py_ssize_t n) noexcept nogil
     void (*activation_gradient)(int kind, const void *y, const void *dy, void *dz, Py_ssize_t n) noexcept nogil

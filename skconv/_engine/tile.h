@@ -314,6 +314,50 @@ static inline void skconv_winograd_output(const skconv_real *m, ptrdiff_t plane,
     }
 }
 
+/* ---- lines of values, filter by filter, to pixels --------------------------------------------------------------
+ *
+ * y[i * pixel + f] = lines[f * line + i]: squares of 16 bytes are transposed in registers, which every instruction set
+ * can. GCC before 12 lacks Clang's builtin.
+ */
+#if defined(__clang__) || __GNUC__ >= 12
+#define SKCONV_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SKCONV_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (skconv_ivec_square){__VA_ARGS__})
+#endif
+enum { SKCONV_SQUARE = 16 / sizeof(skconv_real) };
+typedef SKCONV_VECTOR(skconv_real, 16) skconv_vec_square;
+typedef SKCONV_VECTOR(skconv_int, 16) skconv_ivec_square;
+
+static inline void skconv_store_square(const skconv_real *x, ptrdiff_t line, skconv_real *y, ptrdiff_t pixel)
+{
+    skconv_vec_square r[SKCONV_SQUARE];
+    SKCONV_UNROLL for (int f = 0; f < SKCONV_SQUARE; f++) r[f] = *(const skconv_vec_square *)(x + f * line);
+#ifdef SKCONV_DOUBLE
+    *(skconv_vec_square *)y = SKCONV_SHUFFLE(r[0], r[1], 0, 2);
+    *(skconv_vec_square *)(y + pixel) = SKCONV_SHUFFLE(r[0], r[1], 1, 3);
+#else
+    const skconv_vec_square a = SKCONV_SHUFFLE(r[0], r[1], 0, 4, 1, 5), b = SKCONV_SHUFFLE(r[2], r[3], 0, 4, 1, 5);
+    const skconv_vec_square c = SKCONV_SHUFFLE(r[0], r[1], 2, 6, 3, 7), d = SKCONV_SHUFFLE(r[2], r[3], 2, 6, 3, 7);
+    *(skconv_vec_square *)y = SKCONV_SHUFFLE(a, b, 0, 1, 4, 5);
+    *(skconv_vec_square *)(y + pixel) = SKCONV_SHUFFLE(a, b, 2, 3, 6, 7);
+    *(skconv_vec_square *)(y + 2 * pixel) = SKCONV_SHUFFLE(c, d, 0, 1, 4, 5);
+    *(skconv_vec_square *)(y + 3 * pixel) = SKCONV_SHUFFLE(c, d, 2, 3, 6, 7);
+#endif
+}
+
+static inline void skconv_store_pixels(const skconv_real *lines, ptrdiff_t line, ptrdiff_t n_filters,
+                                       ptrdiff_t n_pixels, skconv_real *y, ptrdiff_t pixel)
+{
+    for (ptrdiff_t i = 0; i < n_pixels; i += SKCONV_SQUARE) {
+        ptrdiff_t f = 0;
+        if (i + SKCONV_SQUARE <= n_pixels)
+            for (; f + SKCONV_SQUARE <= n_filters; f += SKCONV_SQUARE)
+                skconv_store_square(lines + f * line + i, line, y + i * pixel + f, pixel);
+        for (; f < n_filters; f++)
+            for (ptrdiff_t j = i; j < n_pixels && j < i + SKCONV_SQUARE; j++) y[j * pixel + f] = lines[f * line + j];
+    }
+}
+
 /* ---- functions of the chosen precision ------------------------------------------------------------------------ */
 
 #include <math.h>

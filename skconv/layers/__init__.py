@@ -2,6 +2,7 @@
 
 from .convolution import Conv1DTransformer, Conv2DTransformer, Conv3DTransformer
 from .dense import Dense, Dropout, Flatten
+from .gabor import GaborFilterBank
 from .pooling import AvgPool, ChannelPool, GlobalPool, LPPool, MaxPool
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
+    "GaborFilterBank",
     "GlobalPool",
     "LPPool",
     "MaxPool",

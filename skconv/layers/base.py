@@ -52,6 +52,10 @@ class Layer(TransformerMixin, BaseEstimator):
         """
         network.initialize(rng)
 
+    def _alone(self, in_shape):
+        """The operations of the layer standing alone."""
+        return self.bind(in_shape)
+
     def fit(self, X, y=None):
         """Learn the shape of the images, and draw or find the weights of layers that have some.
 
@@ -66,7 +70,7 @@ class Layer(TransformerMixin, BaseEstimator):
         """
         images = self._read(X, reset=True)
         spec = clone(self)
-        network = Network(spec.bind(images.shape[1:]), dtype=self._dtype(images))
+        network = Network(spec._alone(images.shape[1:]), dtype=self._dtype(images))
         spec.initialize(network, Maps(images), self._generator())
         remember_images(self, X, images)
         self.output_shape_ = network.out_shape
@@ -163,7 +167,7 @@ class Layer(TransformerMixin, BaseEstimator):
             )
         ):
             return network
-        network = Network(self._spec.bind(self.image_shape_), dtype=dtype)
+        network = Network(self._spec._alone(self.image_shape_), dtype=dtype)
         for array, (name, value) in zip([*network.coefs, *network.intercepts], kept.items(), strict=True):
             if array is None:
                 continue
