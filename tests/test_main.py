@@ -170,7 +170,7 @@ def test_read_idx_refuses_damaged_files(tmp_path, content, message):
 def test_readme_examples_run():
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     examples = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-    assert len(examples) == 4
+    assert len(examples) == 5
     digits = load_digits()
     names = {"X": digits.images[:200], "y": digits.target[:200], "X_new": digits.images[200:210]}
     for example in examples:
