@@ -49,6 +49,12 @@ MORE_POOLS = [
     ((9, 8, 7), {"kernel_size": (2, 1, 1)}),
     ((6, 6), {"kernel_size": 1}),
     ((8, 8), {"kernel_size": 1, "stride": 3}),
+    # One channel: vectors of pixels, in blocks and pieces of blocks; 3, 4, 32 and 33 taps.
+    ((1, 700), {"kernel_size": (1, 3)}),
+    ((2, 401), {"kernel_size": (1, 4)}),
+    ((1, 2100), {"kernel_size": (1, 32)}),
+    ((1, 2100), {"kernel_size": (1, 33)}),
+    ((5, 160), {"kernel_size": 3, "stride": 2, "padding": 1}),
 ]
 
 

@@ -336,17 +336,42 @@ static inline void skconv_copy_pixel(const skconv_real *x, ptrdiff_t n, skconv_r
  * n_pixels windows that lie inside the map, `step` elements apart, with the same taps; y and index are dense.
  */
 
-/* Runs LINE(n_taps, step, n) with what is known at compile time as constants: two or four taps, and one channel a step
- * of two apart, whose pixels then fill the vectors. */
+/* Runs LINE(taps, n_taps, step, n) with what is known at compile time as constants: two or four taps, and one channel
+ * two or four pixels apart, where the pixels fill the vectors. */
 #define SKCONV_KNOWN(LINE)                                                                                            \
     if (n_taps == 4) {                                                                                                \
         const ptrdiff_t known[4] = {taps[0], taps[1], taps[2], taps[3]};                                              \
-        if (n == 1 && step == 2) LINE(known, 4, 2, 1) else LINE(known, 4, step, n)                                    \
+        if (n == 1 && step == 2) LINE(known, 4, 2, 1)                                                                 \
+        else if (n == 1 && step == 4) LINE(known, 4, 4, 1)                                                            \
+        else LINE(known, 4, step, n)                                                                                  \
     } else if (n_taps == 2) {                                                                                         \
         const ptrdiff_t known[2] = {taps[0], taps[1]};                                                                \
         if (n == 1 && step == 2) LINE(known, 2, 2, 1) else LINE(known, 2, step, n)                                    \
     } else                                                                                                            \
         LINE(taps, n_taps, step, n)
+
+/* One channel would leave the vectors empty. Runs CALL for every block of m pixels from j on, whose taps lie in `block`
+ * as those of one pixel of m channels, ROW apart: a copy of every value, vector by vector, and still faster. */
+#define SKCONV_FEW_TAPS 32
+#define SKCONV_ROW (4 * SKCONV_LANES)
+#define SKCONV_FILL(CALL)                                                                                             \
+    if (n == 1 && n_pixels > 1 && n_taps <= SKCONV_FEW_TAPS && !SKCONV_IS_FILLED) {                                   \
+        skconv_real block[SKCONV_FEW_TAPS * SKCONV_ROW];                                                              \
+        ptrdiff_t rows[SKCONV_FEW_TAPS];                                                                              \
+        for (int s = 0; s < n_taps; s++) rows[s] = s * SKCONV_ROW;                                                    \
+        for (ptrdiff_t j = 0; j < n_pixels; j += SKCONV_ROW) {                                                        \
+            const ptrdiff_t m = n_pixels - j < SKCONV_ROW ? n_pixels - j : SKCONV_ROW;                                \
+            for (int s = 0; s < n_taps; s++) {                                                                        \
+                const skconv_real *from = x + j * step + taps[s];                                                     \
+                skconv_real *to = block + s * SKCONV_ROW;                                                             \
+                for (ptrdiff_t k = 0; k < m; k++) to[k] = from[k * step];                                             \
+            }                                                                                                         \
+            CALL;                                                                                                     \
+        }                                                                                                             \
+        return;                                                                                                       \
+    }
+/* What SKCONV_KNOWN makes vectors of. */
+#define SKCONV_IS_FILLED ((n_taps == 2 || n_taps == 4) && (step == 2 || step == n_taps))
 
 #define SKCONV_TOP(N) skconv_top_##N(a + f, at, count, b + f)
 #define SKCONV_TOP_LINE(TAPS, COUNT, STEP, CHANNELS)                                                                  \
@@ -374,6 +399,7 @@ static inline void skconv_copy_pixel(const skconv_real *x, ptrdiff_t n, skconv_r
 static void skconv_top_line(const skconv_real *restrict x, ptrdiff_t step, ptrdiff_t n_pixels,
                             const ptrdiff_t *restrict taps, int n_taps, ptrdiff_t n, skconv_real *restrict y)
 {
+    SKCONV_FILL(skconv_top_line(block, 0, 1, rows, n_taps, m, y + j))
     SKCONV_KNOWN(SKCONV_TOP_LINE)
 }
 
@@ -387,6 +413,7 @@ static void skconv_mean_line(const skconv_real *restrict x, ptrdiff_t step, ptrd
                              const ptrdiff_t *restrict taps, int n_taps, ptrdiff_t counted, ptrdiff_t n,
                              skconv_real *restrict y)
 {
+    SKCONV_FILL(skconv_mean_line(block, 0, 1, rows, n_taps, counted, m, y + j))
     const int multiply = skconv_is_power_of_two(counted);
     const skconv_real divisor = multiply ? 1 / (skconv_real)counted : (skconv_real)counted;
     enum { kind = 0 };
@@ -404,6 +431,7 @@ static void skconv_norm_line(const skconv_real *restrict x, ptrdiff_t step, ptrd
                              const ptrdiff_t *restrict taps, int n_taps, skconv_real p, ptrdiff_t n,
                              skconv_real *restrict y)
 {
+    SKCONV_FILL(skconv_norm_line(block, 0, 1, rows, n_taps, p, m, y + j))
     const int whole = skconv_whole(p), multiply = 0;
     const skconv_real divisor = 1;
     if (whole == 1) {
@@ -433,6 +461,8 @@ static void skconv_max_line(const skconv_real *restrict x, ptrdiff_t step, ptrdi
                             const ptrdiff_t *restrict taps, const int32_t *restrict ids, int n_taps, ptrdiff_t n,
                             skconv_real *restrict y, uint8_t *restrict index, int32_t *restrict wide)
 {
+    SKCONV_FILL(skconv_max_line(block, 0, 1, rows, ids, n_taps, m, y + j, index ? index + j : NULL,
+                                wide ? wide + j : NULL))
     SKCONV_KNOWN(SKCONV_MAX_LINE)
 }
 
