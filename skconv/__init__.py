@@ -17,6 +17,7 @@ from .cnn import CNNClassifier
 from .features import ConvFeatures
 from .layers import (
     AvgPool,
+    BatchNorm,
     ChannelPool,
     Conv1DTransformer,
     Conv2DTransformer,
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AvgPool",
+    "BatchNorm",
     "CNNClassifier",
     "ChannelPool",
     "Conv1DTransformer",

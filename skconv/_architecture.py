@@ -191,7 +191,7 @@ def bind(layers, image_shape):
     return operations
 
 
-def initialize(network, layers, images, rng):
+def initialize(network, layers, images, rng, *, trains=False):
     """Give a network its first weights, layer after layer: drawn, given, or found in what reaches the layer.
 
     Parameters
@@ -203,17 +203,28 @@ def initialize(network, layers, images, rng):
         Only a bounded number of them goes through the network.
     rng : RandomState
         Draws in the order of the layers.
+    trains : bool, default=False
+        Whether training follows, which finds statistics by itself: they are then looked for only where filters are to
+        be found in what comes out.
     """
-    start = end = 0
+    start = end = n_statistics = 0
     shape = images.shape[1:]
-    for name, layer in layers:
-        learns = any(operation.coef_shape and operation.trainable for operation in network.operations[:start])
+    for i, (name, layer) in enumerate(layers):
+        learns = any(operation.learns for operation in network.operations[:start])
         stop = start + len(with_gradients(layer.bind(shape, name), learns))
         part = Network(network.operations[start:stop], dtype=network.dtype, isa=network.isa)
-        if part.n_weights:
-            layer.initialize(part, Maps(images, _before(network, start) if layer.learns else None), rng)
+        if part.n_weights or part.statistics:
+            needed = not trains or any(later.learns for _, later in layers[i:])
+            looks = layer.learns or (layer.standardizes and needed)
+            if looks or not layer.standardizes:
+                layer.initialize(part, Maps(images, _before(network, start) if looks else None), rng)
+            else:
+                part.initialize(rng)
             network.weights[end : end + part.n_weights] = part.weights  # they follow each other in the flat vector
             end += part.n_weights
+            for pair, found in zip(network.statistics[n_statistics:], part.statistics, strict=False):
+                pair[0][...], pair[1][...] = found
+            n_statistics += len(part.statistics)
         start, shape = stop, part.out_shape
 
 
@@ -227,6 +238,8 @@ def _before(network, n_operations):
         operations = [Reshape("", shape, shape)]
     before = Network(operations, dtype=network.dtype, mean=network.mean, scale=network.scale, isa=network.isa)
     before.weights[...] = network.weights[: before.n_weights]
+    for pair, found in zip(before.statistics, network.statistics, strict=False):
+        pair[0][...], pair[1][...] = found
     return before
 
 

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _architecture
 from ._geometry import check_bool, check_choice, check_int, check_real
-from ._images import read_images
+from ._images import channel_moments, read_images
 from ._interrupts import AGAIN, deferred_interrupts, take_interrupt
 from ._network import Network
 from .solvers import SCHEDULES, SOLVERS, Settings, Stopping, epochs
@@ -110,7 +110,7 @@ class BaseCNN(_architecture.NamedLayers):
         if self.standardize:
             mean, scale = _channel_statistics(images)
         network = Network(operations, mean=mean, scale=scale)
-        _architecture.initialize(network, layers, images, rng)
+        _architecture.initialize(network, layers, images, rng, trains=True)
         attributes |= {"input_mean_": mean, "input_scale_": scale, "architecture_": _architecture.describe(layers)}
         return network, attributes
 
@@ -127,13 +127,20 @@ class BaseCNN(_architecture.NamedLayers):
             network = Network(operations, mean=self.input_mean_, scale=self.input_scale_)
             _copy_weights(network.coefs, self.coefs_, "coefs_")
             _copy_weights(network.intercepts, self.intercepts_, "intercepts_")
+            _copy_statistics(network.statistics, self.statistics_)
             self._attach(network)
         return network
 
     def _agrees(self, network):
         """Whether the fitted attributes are still those of the network."""
-        mine = (*self.coefs_, None, *self.intercepts_)
-        its = (*network.coefs, None, *network.intercepts)
+        mine = (*self.coefs_, None, *self.intercepts_, None, *(array for pair in self.statistics_ for array in pair))
+        its = (
+            *network.coefs,
+            None,
+            *network.intercepts,
+            None,
+            *(array for pair in network.statistics for array in pair),
+        )
         return (
             self.image_shape_ == network.operations[0].in_shape
             and len(mine) == len(its)
@@ -147,6 +154,7 @@ class BaseCNN(_architecture.NamedLayers):
         self._network = network
         self.coefs_ = list(network.coefs)
         self.intercepts_ = list(network.intercepts)
+        self.statistics_ = list(network.statistics)
 
     def __getstate__(self):
         state = dict(super().__getstate__())
@@ -154,6 +162,8 @@ class BaseCNN(_architecture.NamedLayers):
         for name in ("coefs_", "intercepts_"):
             if name in state:  # copies: a view would take the whole flat vector along
                 state[name] = [None if array is None else array.copy() for array in state[name]]
+        if "statistics_" in state:
+            state["statistics_"] = [tuple(array.copy() for array in pair) for pair in state["statistics_"]]
         return state
 
     def _read(self, X, reset):
@@ -199,7 +209,7 @@ class BaseCNN(_architecture.NamedLayers):
         layers, attributes = self._layers_for(self.image_shape_, len(classes))
         operations = _architecture.bind(layers, self.image_shape_)
         network = Network(operations, mean=self.input_mean_, scale=self.input_scale_)
-        before, now = [np.shape(a) for a in self.coefs_], [a.shape for a in network.coefs]
+        before, now = ([np.shape(a) for a in arrays] for arrays in (self.coefs_, network.coefs))
         if before != now:
             raise ValueError(
                 f"{what} continues with weights of shapes {before}, but the parameters now ask for {now}; "
@@ -207,6 +217,7 @@ class BaseCNN(_architecture.NamedLayers):
             )
         _copy_weights(network.coefs, self.coefs_, "coefs_")
         _copy_weights(network.intercepts, self.intercepts_, "intercepts_")
+        _copy_statistics(network.statistics, self.statistics_)
         names = ("input_mean_", "input_scale_")
         attributes |= {name: getattr(self, name) for name in names} | {"architecture_": _architecture.describe(layers)}
         return network, attributes
@@ -223,7 +234,7 @@ class BaseCNN(_architecture.NamedLayers):
         if continues:
             losses, scores, n_seen = list(self.loss_curve_), list(self.validation_scores_ or []), self.t_
         first_epoch, n_scores = len(losses), len(scores)
-        kept = best = network.weights.copy()
+        kept = best = network.snapshot()
         interrupted = False
         walk = epochs(
             network, images, targets, train, settings, state, batch_size=batch_size, max_iter=max_iter,
@@ -235,7 +246,7 @@ class BaseCNN(_architecture.NamedLayers):
                 with deferred_interrupts():  # what the last finished epoch left
                     losses.append(epoch.loss)
                     n_seen += len(train)
-                    kept = network.weights.copy()
+                    kept = network.snapshot()
                     if score is not None:
                         scores.append(score)
                     is_best = is_plateau = False
@@ -256,7 +267,7 @@ class BaseCNN(_architecture.NamedLayers):
         except KeyboardInterrupt:
             take_interrupt()
             interrupted = True
-        network.weights[...] = best if self.early_stopping else kept
+        network.restore(best if self.early_stopping else kept)
         network.release()
         if len(losses) > first_epoch:
             self._check_finite(network, images, settings)
@@ -334,26 +345,25 @@ def _copy_weights(arrays, values, name):
             array[...] = value
 
 
+def _copy_statistics(pairs, values):
+    """Copy fitted means and variances into those of a network."""
+    if len(values) != len(pairs):
+        raise ValueError(f"statistics_ must hold {len(pairs)} pairs of mean and variance, got {len(values)}")
+    for i, (pair, value) in enumerate(zip(pairs, values, strict=True)):
+        if len(value) != 2:
+            raise ValueError(f"statistics_[{i}] must be a pair of mean and variance, got {len(value)} arrays")
+        _copy_weights(pair, value, f"statistics_[{i}]")
+
+
 def _is_default(value, default):
     """Whether a parameter has its default, be it as a NumPy number or string."""
     return not isinstance(value, list | tuple | np.ndarray | bool | np.bool_) and bool(value == default)
 
 
 def _channel_statistics(images):
-    """Mean, and 1 / standard deviation (1 where a channel is constant), per channel, in float64, in blocks."""
-    n_channels = images.shape[-1]
-    flat = images.reshape(-1, n_channels)
-    step = max(1, 2**18 // n_channels)  # rows of a block: 2 MiB in float64
-    mean = np.zeros(n_channels)
-    for start in range(0, len(flat), step):
-        mean += flat[start : start + step].sum(axis=0, dtype=np.float64)
-    mean /= len(flat)
-    variance = np.zeros(n_channels)
-    for start in range(0, len(flat), step):
-        block = flat[start : start + step].astype(np.float64)
-        block -= mean
-        variance += np.square(block, out=block).sum(axis=0)
-    deviation = np.sqrt(variance / len(flat))
+    """Mean, and 1 / standard deviation (1 where a channel is constant), per channel."""
+    mean, variance = channel_moments([images])
+    deviation = np.sqrt(variance)
     # What rounding leaves of a constant channel is no scale, nor is what float32 cannot hold the reciprocal of.
     constant = deviation <= np.maximum(1e-7 * np.abs(mean), 1e-37)
     return mean.astype(np.float32), np.where(constant, 1, 1 / np.where(constant, 1, deviation)).astype(np.float32)

@@ -302,6 +302,53 @@ def _check_features(estimator, X, array, shape):
     validate_data(estimator, flat, reset=False, skip_check_array=True)
 
 
+def channel_moments(blocks):
+    """Mean and mean square deviation of every channel over all samples and pixels, in float64.
+
+    Works through the images once, piece by piece, whatever their dtype: two passes over a piece, which is in the cache,
+    and Chan, Golub and LeVeque's rule (1983) to merge it with those before. Values are taken from the first pixel,
+    so that a constant channel has a variance of exactly zero.
+
+    Parameters
+    ----------
+    blocks : iterable of ndarray of shape (n_samples, ..., n_channels), C-contiguous
+        The images, in as many arrays as they come in.
+
+    Returns
+    -------
+    mean, variance : ndarray of shape (n_channels,)
+    """
+    origin, count = None, 0
+    for images in blocks:
+        n_channels = images.shape[-1]
+        flat = images.reshape(-1)
+        if origin is None:
+            origin = flat[:n_channels].astype(np.float64)
+            mean, squares = np.zeros(n_channels), np.zeros(n_channels)
+        # Sums go over rows of whole pixels, long enough for vectors; places in a row are added at the end.
+        row = n_channels * max(1, 1024 // n_channels)
+        step = row * max(1, 2**18 // row)  # a piece: 2 MiB in float64
+        for start in range(0, len(flat), step):
+            piece = flat[start : start + step].astype(np.float64)
+            n = len(piece) // n_channels
+            pixels = piece.reshape(n, n_channels)
+            pixels -= origin
+            piece_mean = _channel_sums(piece, n_channels, row) / n
+            pixels -= piece_mean
+            delta = piece_mean - mean
+            count += n
+            mean += delta * (n / count)
+            squares += _channel_sums(np.square(piece, out=piece), n_channels, row)
+            squares += delta**2 * (n * ((count - n) / count))
+    return origin + mean, squares / count
+
+
+def _channel_sums(flat, n_channels, row):
+    whole = len(flat) // row * row
+    sums = flat[:whole].reshape(-1, row).sum(axis=0).reshape(-1, n_channels).sum(axis=0)
+    return sums + flat[whole:].reshape(-1, n_channels).sum(axis=0)
+
+
 def _as_readable_array(array, dtypes):
     """Return what the engine can read: an accepted dtype, C-contiguous, aligned, native byte order."""
     # By character code: where long double is as wide as double, the two dtypes are equal, but not to Cython.

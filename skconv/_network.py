@@ -60,7 +60,9 @@ class Network:
     weights : ndarray of shape (n_weights,)
         All weights and intercepts, each array on a cache line of its own.
     coefs, intercepts : list of ndarray
-        Views into it, outputs last; intercepts[i] is None where a layer has none.
+        Views into it, outputs last; one of the two is None where a layer has only the other.
+    statistics : list of (mean, variance)
+        Of every layer that normalises by the mini-batch, float64: training moves them, predictions use them.
     """
 
     def __init__(self, operations, *, dtype="float32", mean=None, scale=None, isa=None):
@@ -73,9 +75,9 @@ class Network:
         self._segments = {}
         end = 0
         for i, operation in enumerate(self.operations):
-            if operation.coef_shape is None:
+            if operation.n_parameters == 0:
                 continue
-            n_coef, n_intercepts = math.prod(operation.coef_shape), operation.n_intercepts
+            n_coef, n_intercepts = math.prod(operation.coef_shape or (0,)), operation.n_intercepts
             intercept = end + -(-n_coef // ALIGNMENT) * ALIGNMENT
             self._segments[i] = Segment(end, n_coef, intercept, n_intercepts)
             end = intercept + -(-n_intercepts // ALIGNMENT) * ALIGNMENT
@@ -87,6 +89,11 @@ class Network:
         self._sample_work = sum(
             operation.n_multiplications + math.prod(operation.in_shape) for operation in self.operations
         )
+        self._statistics = {
+            i: np.stack([np.zeros(operation.n_statistics), np.ones(operation.n_statistics)])
+            for i, operation in enumerate(self.operations) if operation.n_statistics
+        }  # fmt: skip
+        self.statistics = [tuple(pair) for pair in self._statistics.values()]
         self._trainer = None
         self._predictors = []
         self._adjoints = []
@@ -96,10 +103,27 @@ class Network:
         coefs, intercepts = [], []
         for i, segment in self._segments.items():
             coef_shape = self.operations[i].coef_shape
-            coefs.append(flat[segment.coef : segment.coef + segment.n_coef].reshape(coef_shape))
+            coef = flat[segment.coef : segment.coef + segment.n_coef]
+            coefs.append(coef.reshape(coef_shape) if segment.n_coef else None)
             intercept = flat[segment.intercept : segment.intercept + segment.n_intercepts]
             intercepts.append(intercept if segment.n_intercepts else None)
         return coefs, intercepts
+
+    @property
+    def arrays(self):
+        """Everything that is learned: weights, then intercepts, then means and variances."""
+        return [*self.coefs, *self.intercepts, *(array for pair in self.statistics for array in pair)]
+
+    def snapshot(self):
+        """Copies of weights and statistics, for `restore`."""
+        return self.weights.copy(), [pair.copy() for pair in self._statistics.values()]
+
+    def restore(self, snapshot):
+        """Go back to what a snapshot holds."""
+        weights, statistics = snapshot
+        self.weights[...] = weights
+        for pair, kept in zip(self._statistics.values(), statistics, strict=True):
+            pair[...] = kept
 
     @property
     def out_shape(self):
@@ -119,10 +143,13 @@ class Network:
     def initialize(self, rng):
         """Draw first weights: uniform, of variance 2 / fan_in before rectifiers (He et al., 2015), else Glorot's.
 
-        Intercepts start at zero. Operations that bring their weights along keep those; what is not connected is zero.
+        Intercepts start at zero, statistics at mean 0 and variance 1. Operations that bring their weights along keep
+        those; what is not connected is zero.
         """
         for i, coef in zip(self._segments, self.coefs, strict=True):
             operation = self.operations[i]
+            if coef is None:
+                continue
             if operation.coef is not None:
                 coef[...] = operation.coef
             elif operation.activation in ("identity", "tanh", "logistic"):
@@ -137,6 +164,8 @@ class Network:
         for intercept in self.intercepts:
             if intercept is not None:
                 intercept[...] = 0
+        for mean, variance in self.statistics:
+            mean[...], variance[...] = 0, 1
 
     def solver_state(self):
         """Zeroed vectors for a stochastic solver."""
@@ -219,8 +248,8 @@ class Network:
             or (plan.by_units, plan.reads_data) != (by_units, reads_data)
         ):
             plan = Plan(
-                self.operations, self._segments, self._storage, isa=self.isa, n_threads=n_threads, by_units=by_units,
-                mean=self.mean, scale=self.scale, reads_data=reads_data,
+                self.operations, self._segments, self._storage, statistics=self._statistics, isa=self.isa,
+                n_threads=n_threads, by_units=by_units, mean=self.mean, scale=self.scale, reads_data=reads_data,
             )  # fmt: skip
         return plan
 
@@ -236,8 +265,8 @@ class Network:
         plan = self._trainer
         if plan is None or plan.capacity < batch_size or plan.engine.n_threads < n_threads:
             plan = self._trainer = Plan(
-                self.operations, self._segments, self._storage, isa=self.isa, n_threads=n_threads,
-                capacity=batch_size, mean=self.mean, scale=self.scale,
+                self.operations, self._segments, self._storage, statistics=self._statistics, isa=self.isa,
+                n_threads=n_threads, capacity=batch_size, mean=self.mean, scale=self.scale,
             )  # fmt: skip
         return plan
 
@@ -261,6 +290,8 @@ class Network:
             (alpha, beta_1 or momentum, beta_2, epsilon, nesterov).
         seed, epoch : int
             Keys of dropout.
+        training : bool, default=True
+            Whether dropout acts, and layers normalise by the mini-batch and (but for "gradient") move their statistics.
         seconds : float
             No mini-batch begins later than that.
         n_threads : int, default=None
@@ -284,13 +315,16 @@ class Network:
         )  # fmt: skip
         return n_done, plan.engine.loss_sum, plan.engine.n_correct
 
-    def backward(self, X, dy):
-        """Pull gradients back: from those by the outputs to those by the input and by the weights (dropout off).
+    def backward(self, X, dy, *, training=False):
+        """Pull gradients back: from those by the outputs to those by the input and by the weights.
 
         Parameters
         ----------
         X : ndarray of shape (n_samples, *in_shape), as in `predict`
         dy : ndarray of shape (n_samples, *out_shape)
+        training : bool, default=False
+            Whether dropout acts (as for seed 0 in epoch 0), and X is normalised as one mini-batch, rather than by the
+            running statistics. Those do not move.
 
         Returns
         -------
@@ -307,12 +341,12 @@ class Network:
         state = self.solver_state()
         n_threads = self.n_training_threads(n)
         plan = Plan(
-            self.operations, self._segments, self._storage, isa=self.isa, n_threads=n_threads, capacity=n,
-            mean=self.mean, scale=self.scale, wants_dx=True,
+            self.operations, self._segments, self._storage, statistics=self._statistics, isa=self.isa,
+            n_threads=n_threads, capacity=n, mean=self.mean, scale=self.scale, wants_dx=True,
         )  # fmt: skip
         plan.engine.train(
             X, np.arange(n), np.array([0, n]), np.zeros(n, dtype=np.int32), n_threads=n_threads, solver=0,
-            settings=(0.0, 0.0, 0.0, 0.0, False), rates=np.zeros(1), training=False,
+            settings=(0.0, 0.0, 0.0, 0.0, False), rates=np.zeros(1), training=training,
             weights=_address(self._storage), state_1=_address(state.first), state_2=_address(state.second),
             dy=_address(dy), dx=_address(dx),
         )  # fmt: skip
@@ -360,12 +394,12 @@ class Network:
         """Give back the memory that training held."""
         self._trainer = None
 
-    def loss_and_gradient(self, X, targets, alpha=0.0):
-        """Mean loss over all samples as one mini-batch, and its gradient as a flat vector (dropout off)."""
+    def loss_and_gradient(self, X, targets, alpha=0.0, *, training=False):
+        """Mean loss over all samples as one mini-batch, and its gradient as a flat vector; `training` as above."""
         n = len(X)
         state = self.solver_state()
         _, loss, _ = self.train(
             X, targets, np.arange(n), np.array([0, n]), state=state, solver="gradient", rates=np.zeros(1),
-            settings=(alpha, 0.0, 0.0, 0.0, False), training=False,
+            settings=(alpha, 0.0, 0.0, 0.0, False), training=training,
         )  # fmt: skip
         return loss / n, state.first[: self.n_weights]

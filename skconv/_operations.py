@@ -28,6 +28,7 @@ class Operation:
     name: str
     in_shape: tuple
     out_shape: tuple
+    trainable = True  # what has weights and says no more about it
 
     @property
     def coef_shape(self):
@@ -40,6 +41,16 @@ class Operation:
         return 0
 
     @property
+    def is_penalized(self):
+        """Whether the L2 penalty acts on the weights."""
+        return True
+
+    @property
+    def n_statistics(self):
+        """Channels of which mean and variance are kept; 0 where there are no statistics."""
+        return 0
+
+    @property
     def n_multiplications(self):
         """Multiply-adds for one sample, forward."""
         return 0
@@ -48,6 +59,11 @@ class Operation:
     def n_parameters(self):
         """Weights and intercepts."""
         return (math.prod(self.coef_shape) if self.coef_shape else 0) + self.n_intercepts
+
+    @property
+    def learns(self):
+        """Whether training moves any of its weights."""
+        return self.n_parameters > 0 and self.trainable
 
     @property
     def n_padded_values(self):
@@ -190,6 +206,38 @@ class Pool(Operation):
 
 
 @dataclass(frozen=True)
+class BatchNormalization(Operation):
+    """Standardise every channel by its mean and variance; then scale (weights), shift (intercepts) and activation."""
+
+    epsilon: float = 1e-5
+    momentum: float = 0.9
+    center: bool = True
+    scale: bool = True
+    activation: str = "identity"
+    coef: float = 1.0  # first scale
+
+    @property
+    def coef_shape(self):
+        return self.out_shape[-1:] if self.scale else None
+
+    @property
+    def n_intercepts(self):
+        return self.out_shape[-1] if self.center else 0
+
+    @property
+    def is_penalized(self):
+        return False
+
+    @property
+    def n_statistics(self):
+        return self.out_shape[-1]
+
+    @property
+    def n_multiplications(self):
+        return math.prod(self.out_shape)
+
+
+@dataclass(frozen=True)
 class Activate(Operation):
     """An activation on its own."""
 
@@ -281,5 +329,5 @@ def with_gradients(operations, learns=False):
     resolved = []
     for operation in operations:
         resolved += operation.direct() if learns and isinstance(operation, FilterBank) else [operation]
-        learns = learns or (operation.coef_shape is not None and operation.trainable)
+        learns = learns or operation.learns
     return resolved

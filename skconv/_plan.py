@@ -17,6 +17,7 @@ from ._engine.engine import Engine
 from ._engine.moments import BlockMoments as BlockMomentsLayer
 from ._engine.moments import CombineMoments as CombineMomentsLayer
 from ._engine.moments import Modulus as ModulusLayer
+from ._engine.normalization import BatchNormLayer
 from ._engine.padding import PadLayer
 from ._engine.pointwise import Activate as ActivateLayer
 from ._engine.pointwise import DropoutLayer, Input, RepeatLayer
@@ -27,6 +28,7 @@ from ._operations import (
     ACTIVATIONS,
     MONOTONE,
     Activate,
+    BatchNormalization,
     BlockMoments,
     CombineMoments,
     Convolution,
@@ -58,6 +60,7 @@ WINOGRAD_TILES = 4
 # this stays below one percent of the multiplications, and at most.
 SLOT_WORK = 256  # multiplications per weight
 MAX_SLOT_SAMPLES = 8
+MAX_SLOTS = 16  # the engine's
 WINOGRAD_WASTE = 1.7  # pixels of the tiles per pixel of the map
 # Up to so many filters of one channel see a copy of it each: 32x32 images, 16 channels, two filters of 3x3 for each,
 # AVX-512: 44 GFLOP/s forward against 1 with a product per channel.
@@ -160,6 +163,7 @@ class Step:
     x: MapLayout | None = None
     y: MapLayout | None = None
     weights: object = None  # its Segment, where it has weights
+    statistics: np.ndarray | None = None  # running mean and variance, where it has some
     index_origin: int = 0
     index_sample: int = 0
 
@@ -172,7 +176,12 @@ class Step:
     @property
     def learns(self):
         """Whether it has weights that training moves."""
-        return self.weights is not None and self.operation.trainable
+        return self.operation.learns
+
+    @property
+    def adds_slots(self):
+        """Whether every slot has its own buffer for the weights' gradient, rather than one for the mini-batch."""
+        return not (self.is_wide or isinstance(self.operation, BatchNormalization))
 
     @property
     def index_bytes(self):
@@ -184,7 +193,7 @@ class Step:
         return _round_up(math.prod(pool.out_shape) * wide)
 
 
-def fuse(operations, segments, itemsize):
+def fuse(operations, segments, itemsize, statistics=None):
     """Turn operations into steps: pooling joins the convolution before it, what cannot be fused stands alone."""
     steps = []
     for i, operation in enumerate(operations):
@@ -201,11 +210,13 @@ def fuse(operations, segments, itemsize):
         ):
             before.pool = operation
             continue
-        step = Step(operation, weights=segments.get(i), repeats=_repeats(operation))
+        step = Step(
+            operation, weights=segments.get(i), statistics=(statistics or {}).get(i), repeats=_repeats(operation)
+        )
         if step.repeats > 1:
             steps.append(Step(Repeat(operation.name, operation.in_shape, step.in_shape)))
         steps.append(step)
-        if isinstance(operation, Convolution | DenseProduct):
+        if isinstance(operation, Convolution | DenseProduct | BatchNormalization):
             step.activation = operation.activation
             step.is_winograd = isinstance(operation, Convolution) and is_winograd(operation)
             if isinstance(operation, DenseProduct):
@@ -305,6 +316,8 @@ class Plan:
     operations : list of Operation
     segments : dict of int to Segment
         Where the weights of operation i lie in the flat vector.
+    statistics : dict of int to ndarray of shape (2, n_channels)
+        Running means and variances of operation i; the engine keeps pointing into them.
     weights : ndarray
         The flat vector; the engine keeps pointing into it.
     isa : str or None
@@ -325,15 +338,15 @@ class Plan:
     """
 
     def __init__(
-        self, operations, segments, weights, *, isa=None, n_threads=1, capacity=0, by_units=False, mean=None,
-        scale=None, wants_dx=False, reads_data=False,
+        self, operations, segments, weights, *, statistics=None, isa=None, n_threads=1, capacity=0, by_units=False,
+        mean=None, scale=None, wants_dx=False, reads_data=False,
     ):  # fmt: skip
         self.by_units, self.reads_data = by_units, reads_data
-        self.weights = weights  # keeps the memory alive that the engine points into
+        self.weights, self.statistics = weights, statistics  # keeps the memory alive that the engine points into
         itemsize = weights.itemsize
         table = kernels(weights.dtype.name, isa)
         trains = capacity > 0
-        steps = fuse(operations, segments, itemsize)
+        steps = fuse(operations, segments, itemsize, statistics)
         in_shape = operations[0].in_shape
 
         # Maps: one between every two steps, with the margin and the shape that the later step wants.
@@ -354,11 +367,14 @@ class Plan:
         kept = maps if trains else maps[:-1]
         sample_bytes = sum(m.sample_stride for m in kept) + sum(step.index_bytes for step in steps if trains) + 1
 
-        # Stages: wide layers stand alone; the first and the last stage do not.
+        # Stages: wide layers stand alone; the first and the last stage do not. Batch normalisation begins a stage
+        # where it trains; behind a wide layer, the stage between them is empty and only adds up.
         starts = [0]
         for i, step in enumerate(steps, start=1):  # layer 0 is the input
             if step.is_wide:
                 starts += [i, i + 1] if starts[-1] != i else [i + 1]
+            elif trains and isinstance(step.operation, BatchNormalization):
+                starts.append(i)
         ends = [*starts[1:], len(steps) + 1]
         stages = [(a, b, a > 0 and b - a == 1 and steps[a - 1].is_wide) for a, b in zip(starts, ends, strict=True)]
         if not trains and stages[-1][0] == stages[-1][1]:
@@ -389,6 +405,8 @@ class Plan:
         for i, step in enumerate(steps):
             layers.append(self._layer(table, step, trains, learns, i, is_output=i == len(steps) - 1))
             learns = learns or step.learns
+            if step.statistics is not None:
+                layers[-1].place_statistics(step.statistics.__array_interface__["data"][0])
         scratch = 0
         blocks = []
         for step, layer in zip([None, *steps], layers, strict=True):
@@ -417,7 +435,7 @@ class Plan:
 
     @staticmethod
     def _slot_samples(operations, steps):
-        n_weights = sum(step.weights.n_coef for step in steps if step.learns and not step.is_wide)
+        n_weights = sum(step.weights.n_coef for step in steps if step.learns and step.adds_slots)
         work = 3 * sum(operation.n_multiplications for operation in operations)
         wanted = max(1, min(MAX_SLOT_SAMPLES, SLOT_WORK * n_weights // max(work, 1)))
         return 1 << (wanted - 1).bit_length()  # a power of two: mini-batches are, and slots then are equal
@@ -477,6 +495,11 @@ class Plan:
             return BlockMomentsLayer(table, step.x, step.y, lines=lines, columns=columns, **common)
         if isinstance(operation, CombineMoments):
             return CombineMomentsLayer(table, step.x, step.y, counts=operation.counts, **common)
+        if isinstance(operation, BatchNormalization):
+            return BatchNormLayer(
+                table, step.x, step.y, activation=activation, epsilon=operation.epsilon, momentum=operation.momentum,
+                n_slots=MAX_SLOTS if trains else 0, **common,
+            )  # fmt: skip
         if isinstance(operation, Activate):
             return ActivateLayer(table, step.x, step.y, activation=ACTIVATIONS.index(operation.activation), **common)
         if isinstance(operation, Drop):
@@ -493,22 +516,24 @@ class Plan:
         if step is not None and step.weights is not None:
             segment, itemsize = step.weights, self.weights.itemsize
             address = self.weights.__array_interface__["data"][0]
-            coef = address + segment.coef * itemsize
-            end = self._wide_size if step.is_wide else self._slot_size
+            end = self._slot_size if step.adds_slots else self._wide_size
+            shared = not step.adds_slots
+            if segment.n_coef:
+                coef = address + segment.coef * itemsize
             if segment.n_intercepts:
                 intercept = address + segment.intercept * itemsize
-            if step.learns:
+            if step.learns and segment.n_coef:
                 gradient = end
                 end += _round_up(segment.n_coef * itemsize)
-                blocks.append((segment.coef, gradient, segment.n_coef, step.is_wide, True))
+                blocks.append((segment.coef, gradient, segment.n_coef, shared, step.operation.is_penalized))
             if step.learns and segment.n_intercepts:
                 intercept_gradient = end
                 end += _round_up(segment.n_intercepts * itemsize)
-                blocks.append((segment.intercept, intercept_gradient, segment.n_intercepts, step.is_wide, False))
-            if step.is_wide:
-                self._wide_size = end
-            else:
+                blocks.append((segment.intercept, intercept_gradient, segment.n_intercepts, shared, False))
+            if step.adds_slots:
                 self._slot_size = end
+            else:
+                self._wide_size = end
         layer.place(scratch, coef, intercept, gradient, intercept_gradient)
         return scratch + _round_up(layer.scratch_size)
 

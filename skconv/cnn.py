@@ -103,6 +103,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Weights of every layer that has some: ``(*kernel_size, n_channels, n_filters)`` or
         ``(n_inputs, n_units)``.
     intercepts_ : list of ndarray or None
+        Of the same layers. BatchNorm's scale and shift are a pair, too; either is None where it is not learned.
+    statistics_ : list of (ndarray, ndarray)
+        Running mean and variance of every BatchNorm, with which it predicts.
     input_mean_, input_scale_ : ndarray of shape (n_channels,)
         The network sees ``(X - input_mean_) * input_scale_``. None where ``standardize=False``.
     loss_, best_loss_ : float

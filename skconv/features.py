@@ -35,6 +35,8 @@ class ConvFeatures(_architecture.NamedLayers, Layer):
         Weights of every layer that has some, outputs last: ``(*kernel_size, n_channels, n_filters)`` or
         ``(n_inputs, n_units)``.
     intercepts_ : list of ndarray or None
+    statistics_ : list of (mean, variance)
+        Of every BatchNorm, over all images.
     image_shape_, output_shape_ : tuple
         Shape of one image and of its result, channels last.
     n_features_in_ : int
@@ -118,10 +120,16 @@ class ConvFeatures(_architecture.NamedLayers, Layer):
     def _remember(self, network):
         self.coefs_ = [coef.copy() for coef in network.coefs]
         self.intercepts_ = [None if intercept is None else intercept.copy() for intercept in network.intercepts]
+        self.statistics_ = [(mean.copy(), variance.copy()) for mean, variance in network.statistics]
 
     def _remembered(self):
+        statistics = [array for pair in self.statistics_ for array in pair]
         return {
             f"{name}[{i}]": array
-            for name, arrays in (("coefs_", self.coefs_), ("intercepts_", self.intercepts_))
+            for name, arrays in (
+                ("coefs_", self.coefs_),
+                ("intercepts_", self.intercepts_),
+                ("statistics_", statistics),
+            )
             for i, array in enumerate(arrays)
         }

@@ -374,6 +374,33 @@ def dense_backward(x, weights, dy):
     return dy @ weights.T, x.T @ dy, dy.sum(axis=0)
 
 
+# ------------------------------------------------------------------------------------------------------ normalisation
+
+
+def batch_norm(x, gamma=1, beta=0, *, epsilon, statistics=None):
+    """Return gamma * (x - mean) / sqrt(variance + epsilon) + beta, and (mean, variance), all in float64.
+
+    The statistics are those of every channel over samples and pixels, or the given ones.
+    """
+    x = np.asarray(x, np.float64)
+    axes = tuple(range(x.ndim - 1))
+    mean, variance = (x.mean(axis=axes), x.var(axis=axes)) if statistics is None else statistics
+    return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta, (mean, variance)
+
+
+def batch_norm_backward(x, dy, gamma=1, *, epsilon, statistics=None):
+    """Return (dx, dgamma, dbeta) of `batch_norm`: through the statistics, where they are those of x."""
+    x, dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
+    axes = tuple(range(x.ndim - 1))
+    x_hat, (_, variance) = batch_norm(x, epsilon=epsilon, statistics=statistics)
+    dgamma, dbeta = (dy * x_hat).sum(axis=axes), dy.sum(axis=axes)
+    dx = gamma / np.sqrt(variance + epsilon) * dy
+    if statistics is None:
+        n = x[..., 0].size
+        dx -= gamma / np.sqrt(variance + epsilon) * (dbeta / n + x_hat * dgamma / n)
+    return dx, dgamma, dbeta
+
+
 # -------------------------------------------------------------------------------------------------------- activations
 
 LEAKY_RELU_SLOPE = 0.01

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from skconv import (
     AvgPool,
+    BatchNorm,
     Conv1DTransformer,
     Conv2DTransformer,
     Conv3DTransformer,
@@ -98,6 +99,31 @@ def test_one_layer_is_the_layer(spatial_ndim, family, dtype):
     features = ConvFeatures([("conv1", layer)], spatial_ndim=spatial_ndim, random_state=0)
     np.testing.assert_array_equal(features.fit_transform(X), alone)
     np.testing.assert_array_equal(np.moveaxis(features.coefs_[0], -1, 0), layer.filters_)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_batch_norm_knows_all_that_reaches_it(dtype):
+    X = np.random.default_rng(0).integers(256, size=(40, 12, 10, 2)).astype(dtype)
+    layers = [
+        ("norm1", BatchNorm()),
+        ("conv1", Conv2DTransformer(6, 3, filters="pca", activation="identity")),
+        ("norm2", BatchNorm(activation="relu")),
+        ("conv2", Conv2DTransformer(5, 2, filters="pca")),
+    ]
+    features = ConvFeatures(layers, random_state=0).fit(X)
+    maps, rng = X, np.random.RandomState(0)
+    for i, (_, layer) in enumerate(layers):
+        layer = clone(layer).set_params(**({"random_state": rng} if i % 2 else {}))
+        maps = layer.fit_transform(maps)
+        if i % 2 == 0:
+            mean, variance = features.statistics_[i // 2]
+            np.testing.assert_allclose(mean, layer.mean_, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(variance, layer.var_, rtol=1e-5)
+    np.testing.assert_allclose(features.transform(X), maps, rtol=0, atol=1e-4 * np.abs(maps).max())
+    copied = pickle.loads(pickle.dumps(features))
+    np.testing.assert_array_equal(copied.transform(X), features.transform(X))
+    features.statistics_[0] = tuple(2 * values for values in features.statistics_[0])
+    assert not np.allclose(features.transform(X), maps)
 
 
 @pytest.mark.parametrize("layer", [MaxPool(2), AvgPool(3, stride=1), Dense(5, random_state=0), Dropout(), Flatten()])
@@ -334,7 +360,7 @@ def test_features_are_better_than_pixels():
         ([], ValueError, "layers must hold at least one (name, layer) pair, got none"),
         (5, TypeError, "layers must be a list of (name, layer) pairs, got 5"),
         ([MaxPool(2)], TypeError, "layers must be a list of (name, layer) pairs"),
-        ([("a", LogisticRegression())], TypeError, "layer 'a' must be one of AvgPool, ChannelPool"),
+        ([("a", LogisticRegression())], TypeError, "layer 'a' must be one of AvgPool, BatchNorm"),
         ([("a", MaxPool(2)), ("a", MaxPool(2))], ValueError, "names of layers must be unique, got 'a' 2 times"),
         ([("a__b", MaxPool(2))], ValueError, "the name of a layer must not be empty, 'output', or contain '__'"),
         ([("random_state", MaxPool(2))], ValueError, "the name of a layer must not be that of a parameter"),

@@ -12,6 +12,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from threadpoolctl import threadpool_limits
 
 from skconv import (
+    BatchNorm,
     CNNClassifier,
     Conv1DTransformer,
     Conv2DTransformer,
@@ -21,6 +22,7 @@ from skconv import (
     Dropout,
     Flatten,
     MaxPool,
+    _architecture,
     filters,
 )
 from skconv.filters import FAMILIES, Maps, draw_patches, find_filters
@@ -452,6 +454,28 @@ def test_network_starts_from_what_reaches_its_layers(family, standardize):
         maps = MaxPool(2).fit_transform(given.transform(maps))
     copied = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(copied.predict_proba(DIGITS), fitted.predict_proba(DIGITS))
+
+
+def test_filters_behind_batch_norm_are_found_in_what_it_standardises(monkeypatch):
+    layers = [
+        ("conv1", Conv2DTransformer(4)),
+        ("norm1", BatchNorm()),
+        ("conv2", Conv2DTransformer(5, 2, filters="pca")),
+        ("norm2", BatchNorm()),
+    ]
+    fitted = ConvFeatures(layers, random_state=0).fit(DIGITS)
+    asked = []
+    found = _architecture.initialize
+
+    def initialize(network, *args, **kwargs):
+        found(network, *args, **kwargs)
+        asked.extend(mean.copy() for mean, _ in network.statistics)
+
+    monkeypatch.setattr(_architecture, "initialize", initialize)
+    first_weights(CNNClassifier(layers=layers, standardize=False, random_state=0), DIGITS, LABELS)
+    # What no filters are found behind is left to the training.
+    assert asked[0].any() and not asked[1].any()
+    assert all(mean.any() for mean, _ in fitted.statistics_)
 
 
 def test_random_layers_draw_what_they_drew_before():

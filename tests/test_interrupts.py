@@ -252,3 +252,38 @@ with warnings.catch_warnings(record=True) as caught:
 assert time.monotonic() - pressed[0] < SOON
 assert not hasattr(classifier, "coefs_")
 """)
+
+
+def test_interrupt_of_a_staged_prediction_is_raised_and_forgotten():
+    """A wide layer waits for all samples: what one thread gives up halfway must not be taken for a result."""
+    run("""
+from skconv._network import Network
+from skconv._operations import DenseProduct
+from skconv._plan import Plan
+
+operations = [DenseProduct("wide", (1000,), (3000,), "relu", True), DenseProduct("out", (3000,), (2,), "tanh", True)]
+network = Network(operations)
+network.initialize(np.random.RandomState(0))
+images = np.random.default_rng(0).random((2000, 1000), dtype=np.float32)
+expected = network.predict(images)
+plan = Plan(network.operations, network._segments, network._storage, n_threads=2)
+
+def predict(times):
+    x = np.broadcast_to(images, (times, 2000, 1000)).reshape(-1, 1000)
+    out = np.empty((len(x), 2), dtype=np.float32)
+    plan.engine.predict(x, out, n_threads=2, by_units=False, softmax=False)
+    return out
+
+begun = time.monotonic()
+predict(2)
+times = min(100, 2 + int(6 / (time.monotonic() - begun)))  # three seconds
+soon = time.monotonic() + 0.3
+press_when(lambda: time.monotonic() > soon)
+try:
+    predict(times)
+except KeyboardInterrupt:
+    pass
+else:
+    raise AssertionError("Ctrl-C was lost")
+assert np.array_equal(predict(1), expected)
+""")

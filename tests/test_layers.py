@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 import reference
 from skconv import (
     AvgPool,
+    BatchNorm,
     ChannelPool,
     Conv1DTransformer,
     Conv2DTransformer,
@@ -40,6 +41,7 @@ LAYERS = [
     LPPool(2),
     GlobalPool(),
     ChannelPool(3),
+    BatchNorm(),
 ]
 IMAGES = {1: (8,), 2: (8, 6), 3: (4, 8, 6)}
 
@@ -70,6 +72,7 @@ CHECKED = [
     GlobalPool("max", spatial_ndim=3),
     GlobalPool("lp", spatial_ndim=1),
     ChannelPool(1, "average"),
+    BatchNorm(center=False, scale=False, activation="relu", spatial_ndim=3),
 ]
 
 
@@ -350,7 +353,7 @@ def test_changed_image_shape_reaches_no_kernel(layer):
     X = images_for(layer)
     fitted = clone(layer).fit(X)
     fitted.image_shape_ = (*X.shape[1:-1], 1)
-    if isinstance(layer, Conv2DTransformer | Conv1DTransformer | Conv3DTransformer | Dense):
+    if isinstance(layer, Conv2DTransformer | Conv1DTransformer | Conv3DTransformer | Dense | BatchNorm):
         with pytest.raises(ValueError):
             fitted.transform(X[..., :1])
     else:

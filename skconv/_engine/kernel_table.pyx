@@ -8,6 +8,7 @@ from libc.stdint cimport int32_t, uint8_t, uint64_t
 
 from .kernels.activation cimport activate, activation_gradient
 from .kernels.depthwise cimport add_repeats, depthwise, repeat_channels
+from .kernels.normalization cimport gradient_moments, moments, normalize, normalize_gradient
 from .kernels.pooling cimport (
     average_pool_pixels, average_unpool_line, lp_pool_pixels, lp_unpool_line, max_pool_line, max_pool_pixels,
     max_unpool_line,
@@ -177,6 +178,28 @@ cdef void _dropout(const void *x, void *y, Py_ssize_t n, double rate, uint64_t s
     dropout(<const real *> x, <real *> y, n, rate, seed, layer, epoch, sample, first_block)
 
 
+cdef void _moments(const void *x, Py_ssize_t n, Py_ssize_t row, const double *origin, double *sums,
+                   double *squares) noexcept nogil:
+    moments(<const real *> x, n, row, origin, sums, squares)
+
+
+cdef void _normalize(const void *x, Py_ssize_t n, Py_ssize_t row, const void *mean, const void *scale,
+                     const void *shift, bint relu, void *y) noexcept nogil:
+    normalize(<const real *> x, n, row, <const real *> mean, <const real *> scale, <const real *> shift, relu,
+              <real *> y)
+
+
+cdef void _gradient_moments(const void *dz, const void *x, Py_ssize_t n, Py_ssize_t row, const void *mean,
+                            double *sums, double *products) noexcept nogil:
+    gradient_moments(<const real *> dz, <const real *> x, n, row, <const real *> mean, sums, products)
+
+
+cdef void _normalize_gradient(void *dz, const void *x, Py_ssize_t n, Py_ssize_t row, const void *mean,
+                              const void *scale, const void *slope, const void *dz_mean) noexcept nogil:
+    normalize_gradient(<real *> dz, <const real *> x, n, row, <const real *> mean, <const real *> scale,
+                       <const real *> slope, <const real *> dz_mean)
+
+
 cdef void _load_line(int source, const void *x, Py_ssize_t n, const void *mean, const void *scale,
                      void *y) noexcept nogil:
     load_line(source, x, n, <const real *> mean, <const real *> scale, <real *> y)
@@ -240,6 +263,10 @@ kernels.modulus_gradient = _modulus_gradient
 kernels.activate = _activate
 kernels.activation_gradient = _activation_gradient
 kernels.dropout = _dropout
+kernels.moments = _moments
+kernels.normalize = _normalize
+kernels.gradient_moments = _gradient_moments
+kernels.normalize_gradient = _normalize_gradient
 kernels.load_line = _load_line
 kernels.softmax = _softmax
 kernels.softmax_cross_entropy = _softmax_cross_entropy

@@ -32,8 +32,10 @@ cdef struct Pass:
     char *dx                    # NULL: nobody wants it
     Py_ssize_t dx_sample
     char *gradients             # the slot's buffer
+    Py_ssize_t slot             # its number, in training
+    Py_ssize_t phase            # of the layer's forward pass over units
     bint keep                   # whether a backward pass will follow
-    bint training               # whether dropout drops
+    bint training               # whether dropout drops and batch normalisation looks at the mini-batch
     uint64_t seed
     uint64_t epoch
 
@@ -55,6 +57,7 @@ cdef class Layer:
         Map x, y
         bint is_output
         readonly Py_ssize_t n_units         # independent pieces of one sample's forward pass
+        readonly Py_ssize_t n_phases        # times that all units are gone through, one after the other
         readonly Py_ssize_t scratch_size    # bytes of a thread's scratch, zero when first used
         Py_ssize_t scratch_offset
         char *weights               # NULL where a layer has none
@@ -66,6 +69,8 @@ cdef class Layer:
 
     cdef char *input(self, const Pass *p, Py_ssize_t i) noexcept nogil
     cdef char *output(self, const Pass *p, Py_ssize_t i) noexcept nogil
+    cdef char *input_line(self, const Pass *p, Py_ssize_t i, Py_ssize_t line) noexcept nogil
+    cdef char *output_line(self, const Pass *p, Py_ssize_t i, Py_ssize_t line) noexcept nogil
     cdef void prepare(self, bint backward) noexcept nogil
     cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil
     cdef void forward(self, const Pass *p) noexcept nogil

@@ -2,7 +2,8 @@
 
 The engine calls these methods without the GIL and knows nothing else about a layer.  A layer's forward pass over one
 sample falls into `n_units` independent units, so that a single large image can be shared out among threads; which
-unit computes a value never changes its bits.
+unit computes a value never changes its bits.  A layer whose units look at their neighbours' results goes through them
+in several phases (Pass.phase), each of which finds the one before complete.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t
@@ -80,6 +81,7 @@ cdef class Layer:
         self.is_output = is_output
         self.needs_dx = needs_dx
         self.n_units = 1
+        self.n_phases = 1
 
     def place(self, Py_ssize_t scratch_offset, size_t weights, size_t bias, Py_ssize_t gradient_offset,
               Py_ssize_t bias_offset):
@@ -100,6 +102,15 @@ cdef class Layer:
             return p.out + i * p.out_sample
         return p.maps + self.y.origin + (p.place + i) * self.y.sample
 
+    cdef char *input_line(self, const Pass *p, Py_ssize_t i, Py_ssize_t line) noexcept nogil:
+        """Line `line` of all depth slices' lines."""
+        return self.input(p, i) + (line // self.x.size[1] * self.x.depth_stride
+                                   + line % self.x.size[1] * self.x.line_stride) * self.itemsize
+
+    cdef char *output_line(self, const Pass *p, Py_ssize_t i, Py_ssize_t line) noexcept nogil:
+        return self.output(p, i) + (line // self.y.size[1] * self.y.depth_stride
+                                    + line % self.y.size[1] * self.y.line_stride) * self.itemsize
+
     cdef void prepare(self, bint backward) noexcept nogil:
         """Bring the weights into the forms that the forward (and the backward) pass wants."""
         pass
@@ -109,9 +120,11 @@ cdef class Layer:
         pass
 
     cdef void forward(self, const Pass *p) noexcept nogil:
+        cdef Pass q = p[0]
         cdef Py_ssize_t i
         for i in range(p.n):
-            self.forward_units(p, i, 0, self.n_units)
+            for q.phase in range(self.n_phases):
+                self.forward_units(&q, i, 0, self.n_units)
 
     cdef void backward(self, const Pass *p) noexcept nogil:
         """From p.dy: add the weights' gradients to p.gradients, write p.dx."""

@@ -58,14 +58,6 @@ cdef class Pointwise(Layer):
         super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
         self.n_units = self.y.size[0] * self.y.size[1]
 
-    cdef char *input_line(self, const Pass *p, Py_ssize_t i, Py_ssize_t unit) noexcept nogil:
-        return self.input(p, i) + (unit // self.x.size[1] * self.x.depth_stride
-                                   + unit % self.x.size[1] * self.x.line_stride) * self.itemsize
-
-    cdef char *output_line(self, const Pass *p, Py_ssize_t i, Py_ssize_t unit) noexcept nogil:
-        return self.output(p, i) + (unit // self.y.size[1] * self.y.depth_stride
-                                    + unit % self.y.size[1] * self.y.line_stride) * self.itemsize
-
     cdef void forward_line(self, const Pass *p, const char *x, char *y, Py_ssize_t n, Py_ssize_t unit,
                            Py_ssize_t number) noexcept nogil:
         pass

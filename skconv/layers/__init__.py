@@ -3,10 +3,12 @@
 from .convolution import Conv1DTransformer, Conv2DTransformer, Conv3DTransformer
 from .dense import Dense, Dropout, Flatten
 from .gabor import GaborFilterBank
+from .normalization import BatchNorm
 from .pooling import AvgPool, ChannelPool, GlobalPool, LPPool, MaxPool
 
 __all__ = [
     "AvgPool",
+    "BatchNorm",
     "ChannelPool",
     "Conv1DTransformer",
     "Conv2DTransformer",

@@ -21,7 +21,8 @@ class Layer(TransformerMixin, BaseEstimator):
 
     spatial_ndim = 2
     image_shape = None
-    learns = False  # whether `initialize` looks at the data
+    learns = False  # whether `initialize` looks at the data to find weights,
+    standardizes = False  # ... or to find statistics, which training finds by itself
 
     def bind(self, in_shape, name=""):
         """Check the parameters and return what the layer does to images of one shape.
@@ -47,7 +48,7 @@ class Layer(TransformerMixin, BaseEstimator):
         network : Network
             Of the operations that `bind` gave.
         maps : Maps
-            What reaches the layer; looked at only where the layer `learns`.
+            What reaches the layer; looked at only where the layer `learns` or `standardizes`.
         rng : RandomState
         """
         network.initialize(rng)
@@ -148,10 +149,10 @@ class Layer(TransformerMixin, BaseEstimator):
         return "float64" if images.dtype == np.float64 else "float32"
 
     def _remember(self, network):
-        """Keep what was drawn, as plain arrays."""
+        """Keep what was drawn or learned, as plain arrays."""
 
     def _remembered(self):
-        """What was kept, by attribute: weights with outputs last, then intercepts; nothing without weights."""
+        """What was kept, by attribute: weights with outputs last, intercepts, then statistics; nothing without any."""
         return {}
 
     def _network(self, dtype):
@@ -162,13 +163,13 @@ class Layer(TransformerMixin, BaseEstimator):
             network is not None
             and network.operations[0].in_shape == self.image_shape_
             and all(
-                array is None or np.array_equal(array, np.asarray(value, dtype=dtype))
-                for array, value in zip([*network.coefs, *network.intercepts], kept.values(), strict=True)
+                array is None or np.array_equal(array, np.asarray(value, dtype=array.dtype))
+                for array, value in zip(network.arrays, kept.values(), strict=True)
             )
         ):
             return network
         network = Network(self._spec._alone(self.image_shape_), dtype=dtype)
-        for array, (name, value) in zip([*network.coefs, *network.intercepts], kept.items(), strict=True):
+        for array, (name, value) in zip(network.arrays, kept.items(), strict=True):
             if array is None:
                 continue
             if np.shape(value) != array.shape:

@@ -1,0 +1,238 @@
+"""The forward half of the engine: a network's memory, its stages, slots and chunks, and prediction.
+
+A network is a list of layers cut into stages, which a barrier separates.  Inside a stage a mini-batch is cut into
+slots and a slot into chunks of samples, small enough that their activations stay in the cache; a thread takes a chunk
+through all layers of the stage before it touches the next.  A wide dense layer is a stage of its own, whose tasks are
+tiles of its results.
+
+Predictions have three ways, with the same bits: chunks through all layers where there is one stage; stage by stage,
+over as many samples as the maps hold; or, for fewer samples than threads, layer by layer, each cut into units.
+"""
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.ref cimport PyObject
+from cython.parallel cimport parallel, prange, threadid
+from libc.string cimport memset
+
+from .clock cimport skconv_barrier, skconv_seconds
+from .dense cimport DenseLayer
+from .layer cimport Layer, Pass, Tables, kernels_of
+from .normalization cimport BatchNormLayer
+from .table cimport FROM_FLOAT32, FROM_FLOAT64, FROM_UINT8
+
+
+cdef bint check_signals() noexcept with gil:
+    """Let Python handle what came in; True where that raised KeyboardInterrupt."""
+    try:
+        PyErr_CheckSignals()
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+cdef class Predictor:
+    """Base of the engine: what prediction needs.
+
+    Parameters
+    ----------
+    kernels : capsule
+    layers : list of Layer
+        In order; the first is Input.
+    stages : list of (first, last, is_wide)
+        Ranges of layers; a stage before one that normalises by the mini-batch may be empty.
+    chunk : int
+        Samples that go through a stage together.
+    capacity : int
+        Samples of a mini-batch at most.
+    n_places : int
+        Samples whose activations the maps hold.
+    n_threads : int
+        At most, in every call.
+    maps_size, scratch_size : int
+        Bytes of the storage of activations, and of each thread's scratch.
+    """
+
+    def __init__(self, kernels, layers, stages, *, chunk, capacity, n_places, n_threads, maps_size, scratch_size):
+        cdef Py_ssize_t i
+        self.k = kernels_of(kernels)
+        self._kernels = kernels
+        self.tables = Tables()
+        self.layers = layers
+        self.n_layers = len(layers)
+        self.layer_pointers = <PyObject **> self.tables.bytes(self.n_layers * sizeof(void *))
+        for i, layer in enumerate(layers):
+            self.layer_pointers[i] = <PyObject *> layer
+        self.chunk = chunk
+        self.capacity = capacity
+        self.n_places = n_places
+        self.n_threads = n_threads
+        self.n_stages = len(stages)
+        self.keeps_batch = self.n_stages > 1
+        self.n_outputs = (<Layer> layers[self.n_layers - 1]).y.values
+        self.stages = <Stage *> self.tables.bytes(self.n_stages * sizeof(Stage))
+        for i, (first, last, is_wide) in enumerate(stages):
+            self.stages[i].first, self.stages[i].last, self.stages[i].is_wide = first, last, is_wide
+        self.maps = self.tables.bytes(maps_size)
+        self.scratch_size = scratch_size
+        self.scratch = self.tables.bytes(scratch_size * n_threads)
+
+    cdef int _set_data(self, Batch *b, x) except -1:
+        """Point a batch at the data."""
+        cdef size_t address = x.__array_interface__["data"][0]
+        memset(b, 0, sizeof(Batch))
+        b.base.x = <const char *> address
+        b.base.x_sample = x.dtype.itemsize * <Py_ssize_t> (x.size // max(len(x), 1))
+        b.base.source = {"B": FROM_UINT8, "f": FROM_FLOAT32, "d": FROM_FLOAT64}[x.dtype.char]
+        b.base.maps = self.maps
+        b.chunk = self.chunk
+        return 0
+
+    # ---- signals -----------------------------------------------------------------------------------------------
+
+    cdef void _start(self) noexcept nogil:
+        """Begin a call: nobody has pressed Ctrl-C yet."""
+        self.is_interrupted = False
+        self.next_check = skconv_seconds() + 0.5
+
+    cdef bint _is_interrupted(self, int thread) noexcept nogil:
+        """Whether Ctrl-C was pressed; asked between chunks, answered by the calling thread twice a second."""
+        if thread == 0 and skconv_seconds() >= self.next_check:
+            self.next_check = skconv_seconds() + 0.5
+            if check_signals():
+                self.is_interrupted = True
+        return self.is_interrupted
+
+    # ---- one chunk, one stage ----------------------------------------------------------------------------------
+
+    cdef void _chunk_of(self, const Batch *b, Py_ssize_t first, Py_ssize_t last, int thread, Pass *p) noexcept nogil:
+        p[0] = b.base
+        p.n = min(b.chunk, last - first)
+        p.place = first if self.keeps_batch else thread * self.chunk
+        p.scratch = self.scratch + thread * self.scratch_size
+        if p.order != NULL:
+            p.order += first
+        p.first += first
+        if p.out != NULL:
+            p.out += first * p.out_sample
+
+    cdef void _whole(self, const Batch *b, Pass *p) noexcept nogil:
+        """The pass of a wide layer: all samples at once."""
+        p[0] = b.base
+        p.n = b.n
+        p.place = 0
+
+    cdef void _forward_layers(self, Py_ssize_t stage, const Pass *p) noexcept nogil:
+        cdef Py_ssize_t i
+        for i in range(self.stages[stage].first, self.stages[stage].last):
+            (<Layer> self.layer_pointers[i]).forward(p)
+
+    cdef void _forward_slot(self, const Batch *b, Py_ssize_t stage, Py_ssize_t slot, int thread) noexcept nogil:
+        cdef:
+            Pass p
+            PyObject *norm = NULL
+            Py_ssize_t first, last = (slot + 1) * b.n // b.n_slots
+        if b.base.training and stage + 1 < self.n_stages:
+            norm = self.stages[stage + 1].norm
+        first = slot * b.n // b.n_slots
+        while first < last:
+            if self._is_interrupted(thread):
+                return
+            self._chunk_of(b, first, last, thread, &p)
+            p.slot = slot
+            self._forward_layers(stage, &p)
+            if norm != NULL:
+                (<BatchNormLayer> norm).add_values(&p, first == slot * b.n // b.n_slots)
+            first += b.chunk
+
+    cdef Py_ssize_t _forward_tasks(self, const Batch *b, Py_ssize_t stage) noexcept nogil:
+        if self.stages[stage].is_wide:
+            return (<DenseLayer> self.layer_pointers[self.stages[stage].first]).n_forward_tasks
+        return b.n_slots
+
+    cdef void _forward_task(self, const Batch *b, Py_ssize_t stage, Py_ssize_t task, int thread) noexcept nogil:
+        cdef Pass p
+        if self.stages[stage].is_wide:
+            self._whole(b, &p)
+            (<DenseLayer> self.layer_pointers[self.stages[stage].first]).forward_task(&p, task)
+        else:
+            self._forward_slot(b, stage, task, thread)
+
+    # ---- prediction --------------------------------------------------------------------------------------------
+
+    cdef void _predict_chunk(self, const Batch *b, Py_ssize_t task, int thread) noexcept nogil:
+        cdef Pass p
+        self._chunk_of(b, task * b.chunk, b.n, thread, &p)
+        self._forward_layers(0, &p)
+
+    cdef void _units(self, const Batch *b, Py_ssize_t layer, Py_ssize_t phase, Py_ssize_t task, Py_ssize_t n_shares,
+                     int thread) noexcept nogil:
+        """One share of one layer's (one phase's) work on one sample."""
+        cdef:
+            Pass p = b.base
+            Py_ssize_t n_units = (<Layer> self.layer_pointers[layer]).n_units, share = task % n_shares
+        p.n = b.n
+        p.place = 0
+        p.phase = phase
+        p.scratch = self.scratch + thread * self.scratch_size
+        (<Layer> self.layer_pointers[layer]).forward_units(&p, task // n_shares, share * n_units // n_shares,
+                                                           (share + 1) * n_units // n_shares)
+
+    def predict(self, x, out, *, int n_threads, bint by_units, bint softmax, Py_ssize_t first=0):
+        """Run samples first, first + 1, ... of x forward, as many as `out` has rows.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, ...), C-contiguous uint8, float32 or float64
+        out : ndarray of shape (n, n_outputs), C-contiguous, of the kernels' precision
+        by_units : bool
+            Share out the work inside samples, layer by layer: for a few large ones (at most `n_places`).
+        softmax : bool
+            Turn every output row into probabilities.
+        """
+        cdef:
+            Batch batch
+            Batch *b = &batch
+            Py_ssize_t n = len(out), done, task, layer, phase, n_tasks, stage, n_shares
+            int thread, threads = max(1, min(n_threads, self.n_threads))
+            size_t address = out.__array_interface__["data"][0]
+            char *rows = <char *> address
+        for task in prange(self.n_layers, schedule="dynamic", num_threads=threads, nogil=True):
+            (<Layer> self.layer_pointers[task]).prepare(False)
+        self._set_data(b, x)
+        self._start()
+        b.base.out_sample = self.n_outputs * self.k.itemsize
+        done = 0
+        while done < n:
+            b.base.first = first + done
+            b.base.out = rows + done * b.base.out_sample
+            b.n = n - done
+            if by_units:
+                b.n = min(b.n, self.n_places)
+                with nogil, parallel(num_threads=threads):
+                    thread = threadid()
+                    for layer in range(self.n_layers):
+                        n_shares = min((<Layer> self.layer_pointers[layer]).n_units, 8 * threads)
+                        for phase in range((<Layer> self.layer_pointers[layer]).n_phases):
+                            for task in prange(b.n * n_shares, schedule="dynamic"):
+                                self._units(b, layer, phase, task, n_shares, thread)
+                            skconv_barrier()
+            elif not self.keeps_batch:
+                b.chunk = min(self.chunk, (b.n + threads - 1) // threads)
+                n_tasks = (b.n + b.chunk - 1) // b.chunk
+                for task in prange(n_tasks, schedule="dynamic", num_threads=threads, nogil=True):
+                    self._predict_chunk(b, task, threadid())
+            else:
+                b.n = min(b.n, self.capacity)
+                b.chunk = min(self.chunk, (b.n + threads - 1) // threads)
+                b.n_slots = (b.n + b.chunk - 1) // b.chunk
+                with nogil, parallel(num_threads=threads):
+                    thread = threadid()
+                    for stage in range(self.n_stages):
+                        for task in prange(self._forward_tasks(b, stage), schedule="dynamic"):
+                            self._forward_task(b, stage, task, thread)
+                        skconv_barrier()
+                if self.is_interrupted:
+                    raise KeyboardInterrupt
+            done += b.n
+        if softmax:
+            for task in range(n):
+                self.k.softmax(rows + task * b.base.out_sample, self.n_outputs)
