@@ -24,7 +24,7 @@ RESPONSE_KINDS = {"magnitude": 1, "energy": 2}
 # What is left out of a sum of separable terms, relative to the filter's norm: below the rounding of the precision.
 TOLERANCE = {"float32": 1e-6, "float64": 1e-13}
 # Pixels that the row filters pass over for nothing, in multiply-adds per pixel, rather than being called once more.
-MERGE = 32
+MERGE = 48
 # Output columns of a unit, the width of its planes: four of the longest vectors of float32.
 BLOCK_COLUMNS = 64
 # Output lines of a unit at least, and as a multiple of the filters' height: the lines above and below the unit pass the
