@@ -406,7 +406,7 @@ class Program:
                 width = max(right, g_right) - min(left, g_left)
                 waste = len(s.rows) * (width - (right - left)) + counts[g] * (width - (g_right - g_left))
                 height = max(bottom, g_bottom) - min(top, g_top)
-                if waste <= least and 4 * min(bottom - top, g_bottom - g_top) >= 3 * height:
+                if waste <= least and 3 * min(bottom - top, g_bottom - g_top) >= 2 * height:
                     best, least = g, waste
             if best is None:
                 best = len(groups)
