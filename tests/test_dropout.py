@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import reference
-from skconv import _engine
 from skconv._geometry import resolve_window
 from skconv._network import Network
 from skconv._operations import Convolution, DenseProduct, Drop
@@ -29,7 +28,6 @@ def reference_draws(n, rate, seed, layer, epoch, sample, first_block=0):
     return np.array([int(word) >= int(rate * 2**32) for word in kept[:n]])
 
 
-@pytest.mark.parametrize("isa", _engine.available_isas())
 @pytest.mark.parametrize("rate", [0.0, 0.25, 0.9])
 def test_dropout_draws_by_counter(isa, rate):
     """Forward and backward use the reference's draws, other ones for every sample, epoch and seed."""

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from skconv import _engine
 from skconv._architecture import bind
 from skconv._network import Network
 from skconv.layers import AvgPool, BatchNorm, Conv2DTransformer, Dense, Flatten, MaxPool
@@ -76,7 +75,6 @@ def train(layers, solver, isa):
     return network, losses
 
 
-@pytest.mark.parametrize("isa", _engine.available_isas())
 @pytest.mark.parametrize("solver", LOSSES)
 def test_losses_are_those_of_pytorch(solver, isa):
     layers = [
@@ -91,7 +89,6 @@ def test_losses_are_those_of_pytorch(solver, isa):
     np.testing.assert_allclose(losses, LOSSES[solver], rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("isa", _engine.available_isas())
 @pytest.mark.parametrize("solver", LOSSES)
 def test_normalised_losses_and_running_statistics_are_those_of_pytorch(solver, isa):
     layers = [

@@ -9,18 +9,13 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 import reference
-from skconv import BatchNorm, CNNClassifier, Conv2DTransformer, Dense, Flatten, MaxPool, _engine
+from skconv import BatchNorm, CNNClassifier, Conv2DTransformer, Dense, Flatten, MaxPool
 from skconv._architecture import bind
 from skconv._images import channel_moments
 from skconv._network import Network
 from skconv._operations import ACTIVATIONS, BatchNormalization
 
 NO_STEP = {"rates": np.zeros(1000), "settings": (0.0, 0.0, 0.0, 0.0, False)}
-
-
-@pytest.fixture(params=_engine.available_isas())
-def isa(request):
-    return request.param
 
 
 def normalization(shape, **options):

@@ -11,23 +11,10 @@ from threadpoolctl import threadpool_limits
 
 import reference
 from builders import convolution, pad, pool, pool_geometry
-from skconv import _engine
 from skconv._geometry import resolve_pool
 from skconv._network import Network
 from skconv._operations import Activate, Convolution, DenseProduct, Pool, Reshape
 from test_network import POOLS
-
-ISAS = _engine.available_isas()
-
-
-@pytest.fixture(params=ISAS)
-def isa(request):
-    return request.param
-
-
-@pytest.fixture(params=["float32", "float64"])
-def dtype(request):
-    return request.param
 
 
 def lp(in_shape, p, **window):
