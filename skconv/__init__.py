@@ -27,6 +27,7 @@ from .layers import (
     Flatten,
     GaborFilterBank,
     GlobalPool,
+    LocalContrastNorm,
     LPPool,
     MaxPool,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "Flatten",
     "GaborFilterBank",
     "GlobalPool",
+    "LocalContrastNorm",
     "LPPool",
     "MaxPool",
     "gabor_kernel",

@@ -238,6 +238,18 @@ class BatchNormalization(Operation):
 
 
 @dataclass(frozen=True)
+class ContrastNormalization(Operation):
+    """Subtract the mean of a Gaussian window, divide by its deviation; the window has as many axes as the image."""
+
+    window: Window | None = None
+    epsilon: float = 1e-4
+
+    @property
+    def n_multiplications(self):
+        return math.prod(self.in_shape[:-1]) * (2 * sum(self.window.kernel_size) + 4 * self.in_shape[-1])
+
+
+@dataclass(frozen=True)
 class Activate(Operation):
     """An activation on its own."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._engine import kernels
+from ._engine.contrast import ContrastLayer
 from ._engine.convolution import Convolution as ConvolutionLayer
 from ._engine.dense import DenseLayer
 from ._engine.engine import Engine
@@ -31,6 +32,7 @@ from ._operations import (
     BatchNormalization,
     BlockMoments,
     CombineMoments,
+    ContrastNormalization,
     Convolution,
     DenseProduct,
     Drop,
@@ -164,6 +166,7 @@ class Step:
     y: MapLayout | None = None
     weights: object = None  # its Segment, where it has weights
     statistics: np.ndarray | None = None  # running mean and variance, where it has some
+    side_bytes: int = 0  # per sample, of what it keeps beside its output, in prediction too
     index_origin: int = 0
     index_sample: int = 0
 
@@ -185,7 +188,9 @@ class Step:
 
     @property
     def index_bytes(self):
-        """Bytes per sample of the winning taps of a max pooling."""
+        """Bytes per sample of what is kept beside the output: the winning taps of a max pooling, say."""
+        if self.side_bytes:
+            return self.side_bytes
         pool = self.pool or (self.operation if isinstance(self.operation, Pool) else None)
         if pool is None or pool.kind != "max":
             return 0
@@ -216,6 +221,9 @@ def fuse(operations, segments, itemsize, statistics=None):
         if step.repeats > 1:
             steps.append(Step(Repeat(operation.name, operation.in_shape, step.in_shape)))
         steps.append(step)
+        if isinstance(operation, ContrastNormalization):
+            n_lines, n_pixels = math.prod(operation.in_shape[:-2]), math.prod(operation.in_shape[:-1])
+            step.side_bytes = _round_up(8 * n_lines) + 2 * _round_up(n_pixels * itemsize)
         if isinstance(operation, Convolution | DenseProduct | BatchNormalization):
             step.activation = operation.activation
             step.is_winograd = isinstance(operation, Convolution) and is_winograd(operation)
@@ -225,6 +233,14 @@ def fuse(operations, segments, itemsize, statistics=None):
                 steps.append(Step(Activate(operation.name, operation.out_shape, operation.out_shape, step.activation)))
                 step.activation = "identity"
     return steps
+
+
+def gaussian(kernel_size, n):
+    """A Gaussian of an odd number of taps, a quarter of which is its deviation; cut to what `n` pixels can see."""
+    reach = np.arange(min(kernel_size // 2, n - 1) + 1)
+    half = np.exp(-0.5 * (reach / (kernel_size / 4)) ** 2)
+    window = np.concatenate([half[:0:-1], half])
+    return window / window.sum()
 
 
 def _repeats(operation):
@@ -365,7 +381,11 @@ class Plan:
         ]
         # A plan that only predicts writes its output straight to the caller.
         kept = maps if trains else maps[:-1]
-        sample_bytes = sum(m.sample_stride for m in kept) + sum(step.index_bytes for step in steps if trains) + 1
+        sample_bytes = (
+            sum(m.sample_stride for m in kept)
+            + sum(step.index_bytes for step in steps if trains or step.side_bytes)
+            + 1
+        )
 
         # Stages: wide layers stand alone; the first and the last stage do not. Batch normalisation begins a stage
         # where it trains; behind a wide layer, the stage between them is empty and only adds up.
@@ -396,7 +416,7 @@ class Plan:
             step.x, step.y = maps[i], maps[i + 1].seen_as((step.pool or step.operation).out_shape)
         for step in steps:
             step.index_origin, step.index_sample = size, step.index_bytes
-            size += step.index_bytes * n_places if trains else 0
+            size += step.index_bytes * n_places if trains or step.side_bytes else 0
 
         self._slot_size = self._wide_size = 0
         first = maps[0].seen_as(in_shape)
@@ -499,6 +519,12 @@ class Plan:
             return BatchNormLayer(
                 table, step.x, step.y, activation=activation, epsilon=operation.epsilon, momentum=operation.momentum,
                 n_slots=MAX_SLOTS if trains else 0, **common,
+            )  # fmt: skip
+        if isinstance(operation, ContrastNormalization):
+            axes = zip(_in_3d(operation.window.kernel_size, 1), step.y.size, strict=True)
+            return ContrastLayer(
+                table, step.x, step.y, windows=[gaussian(*axis) for axis in axes], epsilon=operation.epsilon,
+                side_origin=step.index_origin, side_sample=step.index_sample, **common,
             )  # fmt: skip
         if isinstance(operation, Activate):
             return ActivateLayer(table, step.x, step.y, activation=ACTIVATIONS.index(operation.activation), **common)

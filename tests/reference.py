@@ -401,6 +401,32 @@ def batch_norm_backward(x, dy, gamma=1, *, epsilon, statistics=None):
     return dx, dgamma, dbeta
 
 
+def local_contrast_norm(x, *, kernel_size, epsilon):
+    """Return v / max(s, mean of s, epsilon), with v = x minus its blurred mean over channels, and s its deviation.
+
+    The Gaussian window has a standard deviation of kernel_size / 4, and sums to one over the pixels that exist.
+    """
+    x = np.asarray(x, np.float64)
+    image = x.shape[1:-1]
+    kernel = _per_axis(kernel_size, len(image))
+
+    def blur(values):  # of shape (n, *image)
+        blurred, total = np.zeros(values.shape), np.zeros(image)
+        before = tuple(k // 2 for k in kernel)
+        for o, k, p in taps(image, kernel, image, stride=1, dilation=1, pad_before=before):
+            weight = np.exp(
+                -0.5 * sum(((a - b) / (size / 4)) ** 2 for a, b, size in zip(k, before, kernel, strict=True))
+            )
+            blurred[:, *o] += weight * values[:, *p]
+            total[o] += weight
+        return blurred / total
+
+    v = x - blur(x.mean(axis=-1))[..., np.newaxis]
+    s = np.sqrt(blur((v**2).mean(axis=-1)))
+    mean = s.mean(axis=tuple(range(1, s.ndim)), keepdims=True)
+    return v / np.maximum(np.maximum(s, mean), epsilon)[..., np.newaxis]
+
+
 # -------------------------------------------------------------------------------------------------------- activations
 
 LEAKY_RELU_SLOPE = 0.01

@@ -22,6 +22,7 @@ from skconv import (
     Dropout,
     Flatten,
     GlobalPool,
+    LocalContrastNorm,
     LPPool,
     MaxPool,
 )
@@ -42,6 +43,7 @@ LAYERS = [
     GlobalPool(),
     ChannelPool(3),
     BatchNorm(),
+    LocalContrastNorm(5),
 ]
 IMAGES = {1: (8,), 2: (8, 6), 3: (4, 8, 6)}
 
@@ -73,6 +75,7 @@ CHECKED = [
     GlobalPool("lp", spatial_ndim=1),
     ChannelPool(1, "average"),
     BatchNorm(center=False, scale=False, activation="relu", spatial_ndim=3),
+    LocalContrastNorm(3, spatial_ndim=3),
 ]
 
 

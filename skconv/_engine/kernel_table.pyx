@@ -7,6 +7,10 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 
 from .kernels.activation cimport activate, activation_gradient
+from .kernels.contrast cimport (
+    blur_line, channel_means, contrast_gradient, divide_line, divisor_gradient, root_gradient, root_line, scale_line,
+    subtract_line, subtract_means,
+)
 from .kernels.depthwise cimport add_repeats, depthwise, repeat_channels
 from .kernels.normalization cimport gradient_moments, moments, normalize, normalize_gradient
 from .kernels.pooling cimport (
@@ -200,6 +204,56 @@ cdef void _normalize_gradient(void *dz, const void *x, Py_ssize_t n, Py_ssize_t 
                        <const real *> slope, <const real *> dz_mean)
 
 
+cdef void _blur_line(const void *x, Py_ssize_t step, Py_ssize_t n_taps, const void *weights, Py_ssize_t n,
+                     const void *factors, double factor, void *out) noexcept nogil:
+    blur_line(<const real *> x, step, n_taps, <const real *> weights, n, <const real *> factors, factor, <real *> out)
+
+
+cdef void _scale_line(const void *x, Py_ssize_t n, const void *factors, double factor, void *out) noexcept nogil:
+    scale_line(<const real *> x, n, <const real *> factors, factor, <real *> out)
+
+
+cdef void _channel_means(const void *x, Py_ssize_t n, Py_ssize_t n_channels, const void *origin,
+                         void *means) noexcept nogil:
+    channel_means(<const real *> x, n, n_channels, <const real *> origin, <real *> means)
+
+
+cdef void _subtract_line(const void *x, Py_ssize_t n, Py_ssize_t n_channels, const void *origin, const void *means,
+                         void *v, void *squares) noexcept nogil:
+    subtract_line(<const real *> x, n, n_channels, <const real *> origin, <const real *> means, <real *> v,
+                  <real *> squares)
+
+
+cdef double _root_line(void *x, Py_ssize_t n) noexcept nogil:
+    return root_line(<real *> x, n)
+
+
+cdef void _divide_line(void *v, Py_ssize_t n, Py_ssize_t n_channels, const void *deviations,
+                       double floor) noexcept nogil:
+    divide_line(<real *> v, n, n_channels, <const real *> deviations, floor)
+
+
+cdef double _divisor_gradient(const void *dy, const void *y, Py_ssize_t n, Py_ssize_t n_channels,
+                              const void *deviations, double floor, void *slopes) noexcept nogil:
+    return divisor_gradient(<const real *> dy, <const real *> y, n, n_channels, <const real *> deviations, floor,
+                            <real *> slopes)
+
+
+cdef void _root_gradient(void *slopes, const void *deviations, Py_ssize_t n, double share) noexcept nogil:
+    root_gradient(<real *> slopes, <const real *> deviations, n, share)
+
+
+cdef void _contrast_gradient(const void *dy, const void *y, Py_ssize_t n, Py_ssize_t n_channels,
+                             const void *deviations, double floor, const void *slopes, void *dv,
+                             void *means) noexcept nogil:
+    contrast_gradient(<const real *> dy, <const real *> y, n, n_channels, <const real *> deviations, floor,
+                      <const real *> slopes, <real *> dv, <real *> means)
+
+
+cdef void _subtract_means(void *dx, Py_ssize_t n, Py_ssize_t n_channels, const void *means) noexcept nogil:
+    subtract_means(<real *> dx, n, n_channels, <const real *> means)
+
+
 cdef void _load_line(int source, const void *x, Py_ssize_t n, const void *mean, const void *scale,
                      void *y) noexcept nogil:
     load_line(source, x, n, <const real *> mean, <const real *> scale, <real *> y)
@@ -267,6 +321,16 @@ kernels.moments = _moments
 kernels.normalize = _normalize
 kernels.gradient_moments = _gradient_moments
 kernels.normalize_gradient = _normalize_gradient
+kernels.blur_line = _blur_line
+kernels.scale_line = _scale_line
+kernels.channel_means = _channel_means
+kernels.subtract_line = _subtract_line
+kernels.root_line = _root_line
+kernels.divide_line = _divide_line
+kernels.divisor_gradient = _divisor_gradient
+kernels.root_gradient = _root_gradient
+kernels.contrast_gradient = _contrast_gradient
+kernels.subtract_means = _subtract_means
 kernels.load_line = _load_line
 kernels.softmax = _softmax
 kernels.softmax_cross_entropy = _softmax_cross_entropy

@@ -154,6 +154,24 @@ cdef struct Kernels:
     void (*normalize_gradient)(void *dz, const void *x, Py_ssize_t n, Py_ssize_t row, const void *mean,
                                const void *scale, const void *slope, const void *dz_mean) noexcept nogil
 
+    void (*blur_line)(const void *x, Py_ssize_t step, Py_ssize_t n_taps, const void *weights, Py_ssize_t n,
+                      const void *factors, double factor, void *out) noexcept nogil
+    void (*scale_line)(const void *x, Py_ssize_t n, const void *factors, double factor, void *out) noexcept nogil
+    void (*channel_means)(const void *x, Py_ssize_t n, Py_ssize_t n_channels, const void *origin,
+                          void *means) noexcept nogil
+    void (*subtract_line)(const void *x, Py_ssize_t n, Py_ssize_t n_channels, const void *origin, const void *means,
+                          void *v, void *squares) noexcept nogil
+    double (*root_line)(void *x, Py_ssize_t n) noexcept nogil
+    void (*divide_line)(void *v, Py_ssize_t n, Py_ssize_t n_channels, const void *deviations,
+                        double floor) noexcept nogil
+    double (*divisor_gradient)(const void *dy, const void *y, Py_ssize_t n, Py_ssize_t n_channels,
+                               const void *deviations, double floor, void *slopes) noexcept nogil
+    void (*root_gradient)(void *slopes, const void *deviations, Py_ssize_t n, double share) noexcept nogil
+    void (*contrast_gradient)(const void *dy, const void *y, Py_ssize_t n, Py_ssize_t n_channels,
+                              const void *deviations, double floor, const void *slopes, void *dv,
+                              void *means) noexcept nogil
+    void (*subtract_means)(void *dx, Py_ssize_t n, Py_ssize_t n_channels, const void *means) noexcept nogil
+
     void (*load_line)(int source, const void *x, Py_ssize_t n, const void *mean, const void *scale,
                       void *y) noexcept nogil
     void (*softmax)(void *x, Py_ssize_t n) noexcept nogil

@@ -3,7 +3,7 @@
 from .convolution import Conv1DTransformer, Conv2DTransformer, Conv3DTransformer
 from .dense import Dense, Dropout, Flatten
 from .gabor import GaborFilterBank
-from .normalization import BatchNorm
+from .normalization import BatchNorm, LocalContrastNorm
 from .pooling import AvgPool, ChannelPool, GlobalPool, LPPool, MaxPool
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Flatten",
     "GaborFilterBank",
     "GlobalPool",
+    "LocalContrastNorm",
     "LPPool",
     "MaxPool",
 ]

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .._geometry import check_bool, check_choice, check_real
+from .._geometry import check_bool, check_choice, check_real, per_axis, resolve_window
 from .._images import channel_moments
-from .._operations import ACTIVATIONS, BatchNormalization
-from .base import Layer, as_text
+from .._operations import ACTIVATIONS, BatchNormalization, ContrastNormalization
+from .base import Layer, as_text, spatial_shape
 
 # Below this, a constant channel's scale would leave float32 where gradients multiply it: 1 / epsilon ** 1.5.
 _LEAST_EPSILON = 1e-12
@@ -124,3 +124,72 @@ class BatchNorm(Layer):
         if self._spec.center or self._spec.scale:  # a network has a pair of both, or neither
             parameters = {"gamma": np.ones(n_channels), "beta": np.zeros(n_channels)}
         return parameters | {"mean_": self.mean_, "var_": self.var_}
+
+
+class LocalContrastNorm(Layer):
+    """Subtract from every pixel the mean of its neighbourhood, and divide by the neighbourhood's deviation.
+
+    With a Gaussian window w over the neighbourhood, whose weights sum to one over the pixels that exist, and all C
+    channels taken together [1]_ [2]_::
+
+        v[p, c] = x[p, c] - sum over q, c' of w[p, q] * x[q, c'] / C
+        s[p]    = sqrt(sum over q, c' of w[p, q] * v[q, c']**2 / C)
+        y[p, c] = v[p, c] / max(s[p], mean of s over the image, epsilon)
+
+    What is the same all around vanishes: adding a constant to an image, or multiplying it by a positive number, changes
+    nothing (as long as the deviations stay above epsilon), and a constant image becomes zeros.
+
+    Parameters
+    ----------
+    kernel_size : int or tuple of ints, default=9
+        Pixels of the window along each axis; odd. The Gaussian's standard deviation is a quarter of it, as in Torch's
+        ``image.gaussian1D``, with which the authors' experiments were written.
+    epsilon : float, default=1e-4
+        Least divisor, in the unit of X; at least 1e-12.
+    spatial_ndim : {1, 2, 3}, default=2
+        Spatial axes of X, standing alone; inside a network the images' own count.
+    image_shape : tuple of ints, default=None
+        Shape of one image, where X is flat.
+
+    Attributes
+    ----------
+    image_shape_, output_shape_ : tuple
+    n_features_in_ : int
+
+    Notes
+    -----
+    The window is applied axis by axis, to one map for all channels: 2 * sum(kernel_size) multiplications per pixel. A
+    single large image is shared out among threads line by line. Inside a network, gradients pass through means and
+    deviations exactly; where the deviation is zero, it has no gradient.
+
+    References
+    ----------
+    .. [1] Jarrett, Kavukcuoglu, Ranzato and LeCun, "What is the Best Multi-Stage Architecture for Object
+       Recognition?", ICCV 2009, section 3.1.
+    .. [2] LeCun, Kavukcuoglu and Farabet, "Convolutional Networks and Applications in Vision", ISCAS 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skconv import LocalContrastNorm
+    >>> X = np.random.default_rng(0).random((1, 16, 16))
+    >>> result = LocalContrastNorm().fit_transform(X)
+    >>> np.allclose(LocalContrastNorm().fit_transform(10 * X + 7), result)
+    True
+    """
+
+    def __init__(self, kernel_size=9, *, epsilon=1e-4, spatial_ndim=2, image_shape=None):
+        self.kernel_size = kernel_size
+        self.epsilon = epsilon
+        self.spatial_ndim = spatial_ndim
+        self.image_shape = image_shape
+
+    def bind(self, in_shape, name=""):
+        where = as_text(name)
+        in_shape = spatial_shape(in_shape, name, type(self).__name__)
+        kernel_size = per_axis(self.kernel_size, f"{where}kernel_size", len(in_shape) - 1, 1)
+        if any(size % 2 == 0 for size in kernel_size):
+            raise ValueError(f"{where}kernel_size must be odd, so that the window has a centre, got {self.kernel_size}")
+        window = resolve_window(in_shape[:-1], kernel_size=kernel_size, padding="same", name=name)
+        epsilon = check_real(self.epsilon, f"{where}epsilon", _LEAST_EPSILON, None)
+        return [ContrastNormalization(name, in_shape, in_shape, window, epsilon)]
