@@ -68,7 +68,7 @@ class BatchNorm(Layer):
     >>> X = np.array([[[1.0, 10.0]], [[3.0, 30.0]]])[..., np.newaxis]  # two images of 1x2 pixels
     >>> norm = BatchNorm().fit(X)
     >>> norm.mean_, norm.var_
-    (array([11.]), array([130.5]))
+    (array([11.]), array([131.5]))
     >>> bool(abs(norm.transform(X).mean()) < 1e-12)
     True
     """
