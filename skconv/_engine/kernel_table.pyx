@@ -12,7 +12,7 @@ from .kernels.contrast cimport (
     subtract_line, subtract_means,
 )
 from .kernels.depthwise cimport add_repeats, depthwise, repeat_channels
-from .kernels.normalization cimport gradient_moments, moments, normalize, normalize_gradient
+from .kernels.normalization cimport channel_moments, gradient_moments, normalize, normalize_gradient
 from .kernels.pooling cimport (
     average_pool_pixels, average_unpool_line, lp_pool_pixels, lp_unpool_line, max_pool_line, max_pool_pixels,
     max_unpool_line,
@@ -182,9 +182,9 @@ cdef void _dropout(const void *x, void *y, Py_ssize_t n, double rate, uint64_t s
     dropout(<const real *> x, <real *> y, n, rate, seed, layer, epoch, sample, first_block)
 
 
-cdef void _moments(const void *x, Py_ssize_t n, Py_ssize_t row, const double *origin, double *sums,
-                   double *squares) noexcept nogil:
-    moments(<const real *> x, n, row, origin, sums, squares)
+cdef void _channel_moments(const void *x, Py_ssize_t n, Py_ssize_t row, const double *origin, double *sums,
+                           double *squares) noexcept nogil:
+    channel_moments(<const real *> x, n, row, origin, sums, squares)
 
 
 cdef void _normalize(const void *x, Py_ssize_t n, Py_ssize_t row, const void *mean, const void *scale,
@@ -317,7 +317,7 @@ kernels.modulus_gradient = _modulus_gradient
 kernels.activate = _activate
 kernels.activation_gradient = _activation_gradient
 kernels.dropout = _dropout
-kernels.moments = _moments
+kernels.channel_moments = _channel_moments
 kernels.normalize = _normalize
 kernels.gradient_moments = _gradient_moments
 kernels.normalize_gradient = _normalize_gradient

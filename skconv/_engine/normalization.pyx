@@ -159,8 +159,8 @@ cdef class BatchNormLayer(Layer):
                 origin[i] = self._value(self.input(p, 0), i % self.channels)
             memset(self._slot(p.slot, SUMS), 0, 2 * self.slot_row * sizeof(double))
         for i in range(p.n):
-            self.k.moments(self.input(p, i), self.y.values, self.row, origin, self._slot(p.slot, SUMS),
-                           self._slot(p.slot, SQUARES))
+            self.k.channel_moments(self.input(p, i), self.y.values, self.row, origin, self._slot(p.slot, SUMS),
+                                   self._slot(p.slot, SQUARES))
 
     cdef void merge_values(self, Py_ssize_t n, Py_ssize_t n_slots, bint training, Py_ssize_t task) noexcept nogil:
         """Statistics of a block of channels, from the slots of a mini-batch of n samples."""

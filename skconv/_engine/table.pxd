@@ -145,8 +145,8 @@ cdef struct Kernels:
     void (*dropout)(const void *x, void *y, Py_ssize_t n, double rate, uint64_t seed, uint64_t layer,
                     uint64_t epoch, uint64_t sample, Py_ssize_t first_block) noexcept nogil
 
-    void (*moments)(const void *x, Py_ssize_t n, Py_ssize_t row, const double *origin, double *sums,
-                    double *squares) noexcept nogil
+    void (*channel_moments)(const void *x, Py_ssize_t n, Py_ssize_t row, const double *origin, double *sums,
+                            double *squares) noexcept nogil
     void (*normalize)(const void *x, Py_ssize_t n, Py_ssize_t row, const void *mean, const void *scale,
                       const void *shift, bint relu, void *y) noexcept nogil
     void (*gradient_moments)(const void *dz, const void *x, Py_ssize_t n, Py_ssize_t row, const void *mean,

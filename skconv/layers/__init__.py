@@ -18,7 +18,7 @@ __all__ = [
     "Flatten",
     "GaborFilterBank",
     "GlobalPool",
-    "LocalContrastNorm",
     "LPPool",
+    "LocalContrastNorm",
     "MaxPool",
 ]

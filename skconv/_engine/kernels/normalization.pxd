@@ -16,7 +16,7 @@ hardly varies has a large scale, and must not be scaled with its rounding errors
 from .real cimport real
 
 
-cdef inline void moments(
+cdef inline void channel_moments(
     const real *x,                  # (n,)
     Py_ssize_t n,
     Py_ssize_t row,
