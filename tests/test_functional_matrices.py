@@ -1,5 +1,7 @@
 """Matrices of convolutions: equal to the operations that they stand for."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -160,6 +162,12 @@ def test_n_parameters_counts_the_matrix():
         (convolution_matrix, ([[[1]]], (3, 2)), ValueError, "the images have 2 channels, but weights"),
         (convolution_matrix, ([[1]], (3, 1)), ValueError, "weights must have shape"),
         (convolution_matrix, ([[[1]]], (2**38, 1)), MemoryError, "a sparse matrix of"),
+        (
+            partial(convolution_matrix, padding=2**38),
+            ([[[1]]], (4, 1)),
+            MemoryError,
+            "of 4 entries in 5497558138.. rows",
+        ),
         (n_parameters, ((3,), 1, 1), ValueError, "image_shape must be"),
         (n_parameters, ((3, 3, 1), 1, 0), ValueError, "n_filters must be at least 1"),
         (n_parameters, ((3, 3, 1), 4, 1, "same"), TypeError, "positional"),

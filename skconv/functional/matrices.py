@@ -167,7 +167,7 @@ def convolution_matrix(weights, image_shape, *, stride=1, padding="valid", dilat
 
     taps = list(tap_slices(bound.operations[-1].window, image, output))
     hits = sum(math.prod(part.stop - part.start for part in o) for _, o, _ in taps)
-    _check_entries(hits * n_filters * per_group)
+    _check_entries(hits * n_filters * per_group, math.prod(bound.out_shape))
     outputs, pixels = (np.arange(math.prod(size)).reshape(size) for size in (output, image))
     filters = np.arange(n_filters)[:, np.newaxis]
     channels = filters // (n_filters // groups) * per_group + np.arange(per_group)  # (n_filters, per_group)
@@ -238,6 +238,10 @@ def n_parameters(image_shape, kernel_size, n_filters, *, stride=1, padding="same
     )
 
 
-def _check_entries(n):
-    """Refuse a matrix that fits no memory: row, column and value of every entry, twice while it is put in order."""
-    check_bytes(2 * n * 24, f"a sparse matrix of {n} entries")
+def _check_entries(n, n_rows=0):
+    """Refuse a matrix that fits no memory: row, column and value of every entry, twice while it is put in order.
+
+    `n_rows` is to be given where rows may be empty.
+    """
+    rows = f" in {n_rows} rows" if n_rows else ""
+    check_bytes(2 * n * 24 + 2 * n_rows * 8, f"a sparse matrix of {n} entries{rows}")
