@@ -58,9 +58,10 @@ class FourierBank:
         """Responses of images (n, height, width, n_channels), as `Network.predict`."""
         n_channels = images.shape[-1]
         result = np.empty((len(images), *self.out_shape), dtype=self.dtype)
-        for image, out in zip(images, result, strict=True):
-            for channel in range(n_channels):
-                self._channel(image[..., channel], out, channel)
+        with np.errstate(all="ignore"):  # what overflows is infinite or NaN, as in the other algorithms
+            for image, out in zip(images, result, strict=True):
+                for channel in range(n_channels):
+                    self._channel(image[..., channel], out, channel)
         return result
 
     def _channel(self, image, out, channel):
