@@ -204,6 +204,10 @@ class Bank:
         n_units = -(-out_size[0] // wanted)
         return -(-out_size[0] // n_units), BLOCK_COLUMNS
 
+    def n_blocks(self, window, out_size):
+        """Units of a channel."""
+        return math.prod(-(-n // size) for n, size in zip(out_size, self.block(window, out_size), strict=True))
+
     def block_sizes(self, window, out_size):
         """Output pixels of every unit, in their order."""
         lines, columns = self.block(window, out_size)

@@ -472,6 +472,7 @@ def test_aliasing_warns_once(frequencies):
         (GaborFilterBank(padding=-1), ValueError, "padding must be at least 0"),
         (GaborFilterBank(padding=2**62), ValueError, "padding must be at least 0 and at most 2**40"),
         (GaborFilterBank(padding=2**18), MemoryError, "more than the"),
+        (GaborFilterBank(padding=2**18, features="moments"), ValueError, "too many for the moments; use less padding"),
         (GaborFilterBank(padding_mode="mirror"), ValueError, "padding_mode must be one of 'constant', 'reflect'"),
         (GaborFilterBank(trainable=None), TypeError, "trainable must be a bool"),
         (GaborFilterBank(algorithm="iir"), ValueError, "algorithm must be one of 'auto', 'direct', 'separable', 'fft'"),
@@ -487,7 +488,17 @@ def test_aliasing_warns_once(frequencies):
         (
             GaborFilterBank(parameters=[dict(theta=0, omega=1, alpha=-1, beta=1, kernel_size=3)]),
             ValueError,
-            "parameters[0] alpha must be at least 0, got -1",
+            "parameters[0] alpha must be at least 0 and at most 1e+110, got -1",
+        ),
+        (
+            GaborFilterBank(parameters=[dict(theta=0, omega=1, alpha=0, beta=1, x0=1e300, kernel_size=3)]),
+            ValueError,
+            "parameters[0] x0 must be at least -1e+50 and at most 1e+50, got 1e+300",
+        ),
+        (
+            GaborFilterBank(parameters=[dict(theta=0, omega=1, alpha=1, beta=1, amplitude=1e40)]),
+            ValueError,
+            "parameters[0] amplitude must be at least -1e+30 and at most 1e+30, got 1e+40",
         ),
         (
             GaborFilterBank(1, 0.25, kernel_size=1, normalization="l2", response="imag"),
@@ -501,6 +512,23 @@ def test_messages(bank, error, message):
         bank.fit(np.zeros((2, 8, 6, 3)))
     assert message in str(raised.value)
     assert vars(bank) == bank.get_params(deep=False)
+
+
+def test_filters_that_fit_no_memory_are_refused(monkeypatch):
+    bank = GaborFilterBank(3, 0.25, kernel_size=(5, 4))
+    monkeypatch.setattr("skconv.layers.gabor.memory_limit", lambda: 16 * 3 * 5 * 4)
+    bank.fit(np.zeros((1, 8, 8)))
+    monkeypatch.setattr("skconv.layers.gabor.memory_limit", lambda: 16 * 3 * 5 * 4 - 1)
+    with pytest.raises(MemoryError, match="3 filters of up to 5x4 pixels take"):
+        bank.fit(np.zeros((1, 8, 8)))
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "separable", "fft"])
+def test_overflow_is_no_warning(algorithm):
+    """The squares of a response overflow float32 from 1e19 on."""
+    X = np.full((1, 9, 9), 1e25, dtype=np.float32)
+    bank = GaborFilterBank(1, 0.25, response="energy", algorithm=algorithm)
+    assert np.isposinf(bank.fit_transform(X)).all()
 
 
 def test_messages_in_networks_name_the_layer():

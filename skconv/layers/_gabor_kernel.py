@@ -9,6 +9,8 @@ from .._separable import Gabor
 
 # Pixels of one kernel: a bound for what is worth building, far below what could not be held.
 MAX_KERNEL = 2**22
+# Products of these are finite in float64: 0 * inf would be no envelope.
+_MOST = dict(alpha=1e110, beta=1e110, omega=1e110, x0=1e50, y0=1e50)
 
 
 def gabor_kernel(kernel_size, theta, omega, psi=0.0, alpha=0.1, beta=0.1, amplitude=1.0, x0=0.0, y0=0.0):
@@ -195,7 +197,9 @@ def checked_gabor(parameters, kernel_size, where):
     if math.prod(shape) > MAX_KERNEL:
         raise ValueError(f"{where}kernel_size={kernel_size} must have at most 2**22 pixels; use a smaller kernel")
     checked = {
-        name: check_real(value, f"{where}{name}", 0 if name in ("alpha", "beta") else None)
+        name: check_real(
+            value, f"{where}{name}", 0 if name in ("alpha", "beta") else -_MOST.get(name, math.inf), _MOST.get(name)
+        )
         for name, value in parameters.items()
     }
     return Gabor(shape, **checked)

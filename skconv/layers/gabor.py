@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._geometry import check_bool, check_choice, check_int, check_real, per_axis, resolve_window
+from .._memory import memory_limit
 from .._network import Network
 from .._operations import PADDING_MODES, CombineMoments, FilterBank
 from .._separable import RESPONSES, Bank
@@ -18,6 +19,10 @@ from .base import Layer, as_text, spatial_shape
 
 ALGORITHMS = ("auto", "direct", "separable", "fft")
 MAX_FILTERS = 2**14
+# Parts of a map that moments are taken of one by one, 2**13 pixels each.
+MAX_BLOCKS = 2**22
+# What a filter in float32 can be multiplied by, times images, and stay finite.
+MAX_AMPLITUDE = 1e30
 # Serre, Wolf, Bileschi, Riesenhuber and Poggio (2007), table 1: side, sigma, wavelength.
 _HMAX = (
     (7, 2.8, 3.5), (9, 3.6, 4.6), (11, 4.5, 5.6), (13, 5.4, 6.8), (15, 6.3, 7.9), (17, 7.3, 9.1), (19, 8.2, 10.3),
@@ -35,6 +40,17 @@ def _reals(values, name, check=check_real):
     if not 0 < len(values) <= MAX_FILTERS:
         raise ValueError(f"{name} must have at least 1 and at most 2**14 entries, got {len(values)}")
     return tuple(check(value, f"{name}[{i}]") for i, value in enumerate(values))
+
+
+def _check_memory(filters, where):
+    """Refuse filters that fit no memory, in complex128, before one of them is computed."""
+    sides = [max(gabor.shape[axis] for gabor in filters) for axis in range(2)]
+    needed = 16 * len(filters) * math.prod(sides)
+    if needed > memory_limit():
+        raise MemoryError(
+            f"{where}{len(filters)} filters of up to {sides[0]}x{sides[1]} pixels take {needed / 2**30:.0f} GiB, more "
+            "than this machine has memory; use fewer filters, or smaller ones"
+        )
 
 
 class GaborFilterBank(Layer):
@@ -109,6 +125,9 @@ class GaborFilterBank(Layer):
     pi - theta share their row filters and their products. Filters of other envelopes take the singular vectors of the
     Gaussian. Units of a few thousand pixels are shared out among threads, also those of a single photograph; the bits
     of the result do not depend on it.
+
+    The magnitude is the root of a sum of squares. In float32, responses from 1e19 on may give infinity, and those below
+    1e-22 give zero; scale such images, or pass them as float64.
 
     References
     ----------
@@ -237,6 +256,8 @@ class GaborFilterBank(Layer):
             given = self._combinations(where, n_stds, normalization)
         else:
             given = self._listed(where, n_stds)
+        given = tuple(given)
+        _check_memory(given, where)
         filters = []
         for gabor in given:
             kernel, envelope = gabor.kernel(), gabor.envelope()
@@ -296,6 +317,8 @@ class GaborFilterBank(Layer):
                 )
             given = dict(psi=0.0) | given
             size = given.pop("kernel_size", None)
+            if "amplitude" in given:
+                check_real(given["amplitude"], f"{here}amplitude", -MAX_AMPLITUDE, MAX_AMPLITUDE)
             if size is None:
                 theta = check_real(given["theta"], f"{here}theta")
                 sigmas = [1 / math.sqrt(2 * positive(given[name], f"{here}{name}")) for name in ("alpha", "beta")]
@@ -352,6 +375,11 @@ class GaborFilterBank(Layer):
             costs = bank.costs(window, out)
             algorithm = min(("separable", "direct", "fft") if is_alone else ("separable", "direct"), key=costs.get)
         moments = features == "moments"
+        if moments and bank.n_blocks(window, out) > MAX_BLOCKS:
+            raise ValueError(
+                f"{where}padding={self.padding!r} makes responses of {out[0]}x{out[1]} pixels, too many for the "
+                "moments; use less padding"
+            )
         counts = bank.block_sizes(window, out) if moments else ()
         shape = (len(counts), 2 * n_maps) if moments else (*out, n_maps)
         whole = FilterBank(name, in_shape, shape, bank, window, mode, moments, bank.work(window))
