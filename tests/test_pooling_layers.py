@@ -209,3 +209,9 @@ def test_pools_after_flattening():
     with pytest.raises(ValueError, match=r"layer 'global': GlobalPool needs images, but flat features of"):
         GlobalPool().bind((12,), "global")
     assert ChannelPool(3).bind((12,))[-1].out_shape == (4,)
+
+
+@pytest.mark.parametrize("padding", [0, "valid", np.int64(0), np.array(0), (0, 0), [(0, 0), (0, 0)]])
+def test_no_padding_in_any_form_leaves_an_axis_of_one_pixel(padding):
+    X = np.arange(24.0).reshape(2, 1, 12)
+    np.testing.assert_array_equal(MaxPool(3, padding=padding).fit_transform(X)[:, 0, :, 0], X[:, 0, 2::3])

@@ -1,5 +1,7 @@
 """Pooling: a summary of nearby outputs, of all outputs of a filter, or of several filters, in place of every output."""
 
+import numpy as np
+
 from .._geometry import MAX_ELEMENTS, check_bool, check_choice, check_int, check_real, per_axis
 from .._operations import Reshape
 from .._pooling import KINDS, pool_all, pool_channels, pool_windows
@@ -11,6 +13,13 @@ class _Pool(Layer):
 
     def _checked_p(self, where):
         return check_real(self.p, f"{where}p", minimum=1)
+
+
+def _adds_nothing(padding):
+    """Whether a padding, in whichever of its forms, is none."""
+    if isinstance(padding, tuple | list):
+        return all(map(_adds_nothing, padding))
+    return np.ndim(padding) == 0 and padding in (0, "valid")
 
 
 class _SpatialPool(_Pool):
@@ -26,7 +35,7 @@ class _SpatialPool(_Pool):
         size = in_shape[:-1]
         kernel_size = per_axis(self.kernel_size, f"{where}kernel_size", len(size), 1)
         stride = kernel_size if self.stride is None else self.stride
-        if isinstance(self.padding, str | int) and self.padding in (0, "valid"):
+        if _adds_nothing(self.padding):
             # There is nothing to summarise along an axis of one pixel, as signals have one.
             kernel_size = tuple(1 if n == 1 else k for n, k in zip(size, kernel_size, strict=True))
         operation = pool_windows(
