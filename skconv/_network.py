@@ -151,7 +151,14 @@ class Network:
             if coef is None:
                 continue
             if operation.coef is not None:
-                coef[...] = operation.coef
+                with np.errstate(over="ignore"):
+                    coef[...] = operation.coef
+                if not np.isfinite(coef).all():
+                    where = f"layer {operation.name!r}: " if operation.name else ""
+                    raise ValueError(
+                        f"{where}filters hold values of {np.abs(operation.coef).max():g}, too large for {self.dtype}; "
+                        "scale them"
+                    )
             elif operation.activation in ("identity", "tanh", "logistic"):
                 bound = np.sqrt(6 / (operation.fan_in + operation.fan_out))
                 coef[...] = rng.uniform(-bound, bound, size=coef.shape)

@@ -228,3 +228,13 @@ def test_every_pooling_layer_may_follow(pool):
     classifier = CNNClassifier(layers=[("conv", layer)], max_iter=2, random_state=0).fit(X, y)
     expected = classifier.predict_proba(X)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(classifier)).predict_proba(X), expected)
+
+
+def test_filters_beyond_float32_are_refused():
+    filters = np.full((1, 3, 3, 1), 1e39)
+    layer, X = Conv2DTransformer(1, filters=filters), np.zeros((2, 5, 5))
+    assert layer.fit(X).filters_.max() == 1e39
+    with pytest.raises(ValueError, match=r"filters hold values of 1e\+39, too large for float32; scale them"):
+        layer.fit(X.astype(np.float32))
+    with pytest.raises(ValueError, match="layer 'c': filters hold values"):
+        CNNClassifier(layers=[("c", layer)]).fit(X, [0, 1])
