@@ -347,9 +347,10 @@ _WINDOWS = """x : array-like of shape ``(n_samples, *spatial, n_channels)``, one
         Extent of the windows in pixels.
     stride : int, tuple of int or None, default=None
         Pixels from one window to the next; None means kernel_size.
-    padding : {"valid", "same", "same_lower"}, int, tuple of int or of (before, after) pairs, default=0
+    padding : {"valid", "same", "same_lower", "full"}, int, tuple of int or of (before, after) pairs, default=0
         How far the first and last window may hang over the image; less than the window. "same" gives
-        ceil(size / stride) windows, the odd pixel after the image (ONNX's SAME_UPPER).
+        ceil(size / stride) windows, the odd pixel after the image (ONNX's SAME_UPPER); "full" takes every window that
+        touches the image.
     dilation : int or tuple of int, default=1
         Distance of the pixels of a window.
     ceil_mode : bool, default=False

@@ -200,7 +200,8 @@ filters : {{"random", "patches", "whitening", "pca", "kmeans"}} or array, defaul
     - "pca": leading eigenvectors of the covariance of patches without their mean (PCANet; Chan et al., 2015);
       ``prod(kernel_size) * n_channels`` at most;
     - "kmeans": centres of clusters of whitened patches (Coates and Ng, 2012);
-    - an array of shape ``(n_filters, *kernel_size, n_channels // groups)`` is used as it is.
+    - an array of shape ``(n_filters, *kernel_size, n_channels // groups)`` is used as it is; `n_filters` and
+      `kernel_size` must say the same.
 
     The four families in the middle are found in a bounded random sample of the patches that reach the layer, when it
     or what it is part of is fitted; `skconv.filters` has the recipes. In a network, training goes on from there.

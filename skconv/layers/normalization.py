@@ -15,7 +15,8 @@ class BatchNorm(Layer):
     """Standardise every channel by its mean and variance over samples and pixels, then scale, shift and activate.
 
     ``y = act(gamma * (x - mean) / sqrt(variance + epsilon) + beta)``, channel by channel; for flat features (before or
-    after Dense) every feature is a channel.
+    after Dense) every feature is a channel. Standing alone, flat rows are images of `image_shape` as everywhere: for a
+    statistic per column say ``image_shape=(1, 1, n_features)``, or take scikit-learn's StandardScaler.
 
     Standing alone, `fit` learns the mean and the variance of the data, and gamma is 1, beta 0. Inside a network,
     training takes the statistics of the mini-batch [1]_ and learns gamma and beta (the layer's entries in `coefs_` and

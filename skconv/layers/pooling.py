@@ -56,8 +56,9 @@ kernel_size : int or tuple of ints, default=2
     Without padding, an axis of one pixel stays as it is, whatever the window.
 {p}stride : int, tuple of ints or None, default=None
     None means kernel_size.
-padding : {{"valid", "same", "same_lower"}}, int, tuple of ints or of pairs, default=0
-    How far the first and last window may hang over the image; less than the window.
+padding : {{"valid", "same", "same_lower", "full"}}, int, tuple of ints or of pairs, default=0
+    How far the first and last window may hang over the image; less than the window. "full" takes every window that
+    touches the image.
 dilation : int or tuple of ints, default=1
 ceil_mode : bool, default=False
     Whether to keep a smaller last window; it must start inside the image or its left padding.
@@ -243,8 +244,9 @@ class ChannelPool(_Pool):
 
     Pooling over space makes a feature invariant to small translations. Pooling over the outputs of filters with
     parameters of their own lets them learn what to be invariant to: after a convolution with ``n_pieces * k`` filters,
-    k features remain, each the largest of its `n_pieces` filters [1]_. It works on flat features, too, as behind
-    `Dense` with ``activation="identity"``.
+    k features remain, each the largest of its `n_pieces` filters [1]_. Inside a network it works on flat
+    features, too, as behind `Dense` with ``activation="identity"``; standing alone, flat rows are images of
+    `image_shape`, by default of one channel, which stay as they are.
 
     Parameters
     ----------
