@@ -117,7 +117,11 @@ def test_parameters_of_opencv_give_stored_values():
         (lambda: gabor_kernel((3, 3, 3), 0, 1), ValueError, "kernel_size must be an int or a tuple of 2 ints"),
         (lambda: gabor_kernel(3, "0", 1), TypeError, "theta must be a real number"),
         (lambda: gabor_kernel(3, 0, nan), ValueError, "omega must be a finite number, got nan"),
-        (lambda: gabor_kernel(3, 0, 1, alpha=-0.1), ValueError, "alpha must be at least 0 and at most 1e+110, got -0.1"),
+        (
+            lambda: gabor_kernel(3, 0, 1, alpha=-0.1),
+            ValueError,
+            "alpha must be at least 0 and at most 1e+110, got -0.1",
+        ),
         (lambda: gabor_kernel(3, 0, 1, beta=inf), ValueError, "beta must be a finite number"),
         (lambda: gabor_parameters_from_skimage(0), ValueError, "frequency must be greater than 0, got 0"),
         (lambda: gabor_parameters_from_skimage(-0.1), ValueError, "frequency must be greater than 0"),
