@@ -15,6 +15,9 @@ class ConvFeatures(_architecture.NamedLayers, Layer):
     images at a time, so that no map of the whole data set is ever stored. Nothing is trained; see
     :class:`CNNClassifier` for that.
 
+    Images give images where the last layer does, and flat rows always give flat rows. For an estimator that wants two
+    dimensions, put :class:`Flatten` last.
+
     Parameters
     ----------
     layers : list of (str, layer), default=None
