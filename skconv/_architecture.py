@@ -168,6 +168,8 @@ def named_layers(layers, taken=()):
     for name, layer in layers:
         # A subclass could not be rebuilt from its name after unpickling.
         if not isinstance(layer, Layer) or LAYERS.get(type(layer).__name__) is not type(layer):
+            if isinstance(layer, type) and LAYERS.get(layer.__name__) is layer:
+                raise TypeError(f"layer {name!r} is the class {layer.__name__}; use an instance, {layer.__name__}()")
             raise TypeError(
                 f"layer {name!r} must be one of {', '.join(sorted(LAYERS))}, got {type(layer).__name__} ({layer!r})"
             )

@@ -297,8 +297,21 @@ def resolve_pool(input_size, *, kernel_size, stride=None, padding=0, dilation=1,
 def output_size(n, kernel_size, padding=0, stride=1, dilation=1, ceil_mode=False):
     """Compute the number of windows along one axis: floor((n + 2 * padding - m) / stride) + 1.
 
-    Here m = (kernel_size - 1) * dilation + 1 is what one window spans; `padding` is one of the names, an int or a pair
-    (before, after). With `ceil_mode`, round up, but let the last window start inside the image or its left padding.
+    Here m = (kernel_size - 1) * dilation + 1 is what one window spans.
+
+    Parameters
+    ----------
+    n : int
+        Pixels along the axis.
+    kernel_size : int
+    padding : {"valid", "same", "same_lower", "full"}, int or pair of ints (before, after), default=0
+    stride, dilation : int, default=1
+    ceil_mode : bool, default=False
+        Whether to round up, as far as the last window starts inside the image or its left padding.
+
+    Returns
+    -------
+    size : int
 
     Examples
     --------
@@ -324,8 +337,16 @@ def receptive_field(layers):
 
         r_l = r_{l-1} + (k_l - 1) * d_l * s_1 * ... * s_{l-1},        r_0 = 1
 
-    `layers` holds (kernel_size, stride), (kernel_size, stride, dilation) or a Window for each layer, from the input to
-    the output, in ints or tuples of one int per axis. Returns an int where all are given as ints, else one per axis.
+    Parameters
+    ----------
+    layers : list of tuple
+        (kernel_size, stride) or (kernel_size, stride, dilation) of each convolution or pooling, from the input to the
+        output; each an int or a tuple of one int per axis.
+
+    Returns
+    -------
+    size : int or tuple of int
+        An int where all are given as ints, else one int per axis.
 
     References
     ----------
@@ -348,9 +369,7 @@ def receptive_field(layers):
     for index, layer in enumerate(layers):
         row = (layer.kernel_size, layer.stride, layer.dilation) if isinstance(layer, Window) else layer
         if not isinstance(row, tuple | list) or len(row) not in (2, 3):
-            raise ValueError(
-                f"layers[{index}] must be a Window or (kernel_size, stride[, dilation]), got {_show(layer)}"
-            )
+            raise ValueError(f"layers[{index}] must be a tuple (kernel_size, stride[, dilation]), got {_show(layer)}")
         rows.append((*row, 1)[:3])
     lengths = {len(value) for row in rows for value in row if isinstance(value, tuple | list)}
     if len(lengths) > 1:

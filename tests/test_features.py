@@ -360,6 +360,7 @@ def test_features_are_better_than_pixels():
         ([], ValueError, "layers must hold at least one (name, layer) pair, got none"),
         (5, TypeError, "layers must be a list of (name, layer) pairs, got 5"),
         ([MaxPool(2)], TypeError, "layers must be a list of (name, layer) pairs"),
+        ([("a", MaxPool)], TypeError, "layer 'a' is the class MaxPool; use an instance, MaxPool()"),
         ([("a", LogisticRegression())], TypeError, "layer 'a' must be one of AvgPool, BatchNorm"),
         ([("a", MaxPool(2)), ("a", MaxPool(2))], ValueError, "names of layers must be unique, got 'a' 2 times"),
         ([("a__b", MaxPool(2))], ValueError, "the name of a layer must not be empty, 'output', or contain '__'"),

@@ -425,6 +425,7 @@ W = np.zeros((8, 3, 3, 4), np.float32)
         (dict(weights=W[..., :3]), ValueError, "images have 4 channels, but weights of shape .* see 3; weights must"),
         (dict(weights=W[..., :2]), ValueError, "with groups=2 it would fit"),
         (dict(weights=[["a"]]), TypeError, "weights has dtype"),
+        (dict(weights=W[..., 0]), ValueError, r"and 4 axes, as many as a batch .* got shape \(8, 3, 3\); gray images"),
         (dict(bias=np.zeros(7)), ValueError, r"bias must have shape \(n_filters,\) = \(8,\), got shape \(7,\)"),
         (dict(bias=1.0), ValueError, "bias must have shape"),
         (dict(stride=0), ValueError, "stride must be at least 1"),
@@ -576,12 +577,17 @@ def test_plan_counts_threads():
         with threadpool_limits(n_threads):
             assert convolution_plan((100, 64, 64, 16), (16, 5, 5, 16)).n_threads == n_threads
     assert convolution_plan((1, 8, 8, 1), (1, 3, 3, 1)).n_threads == 1
+    for dtype in (np.float64, np.dtype(np.float64)):
+        assert convolution_plan(X.shape, W.shape, dtype=dtype) == convolution_plan(X.shape, W.shape, dtype="float64")
 
 
 @pytest.mark.parametrize(
     "arguments, options, error, message",
     [
         (((8, 8), (1, 3)), {}, ValueError, "x_shape must be"),
+        ((np.ones((1, 8, 8, 1)), (1, 3, 3, 1)), {}, TypeError, r"x_shape must be a shape, got an array; use x\.shape"),
+        (((1, 8, 8, 1), W), {}, TypeError, r"use weights\.shape"),
+        (((1, 8, 8, 1), (1, 3, 3, 1)), dict(dtype=int), ValueError, "dtype must be one of"),
         (((1, 8, 0, 1), (1, 3, 3, 1)), {}, ValueError, r"x_shape\[2\] must be at least 1"),
         (((1, 8, 8, 1), (1, 3, 1)), {}, ValueError, "weights_shape must be"),
         (((1, 8, 8, 1), (1, 3, 3, 1)), dict(dtype="float16"), ValueError, "dtype must be one of"),

@@ -464,6 +464,7 @@ def test_aliasing_warns_once(frequencies):
         (GaborFilterBank(kernel_size=2**32), ValueError, "must have at most 2**22 pixels"),
         (GaborFilterBank(kernel_size="large"), ValueError, "kernel_size must be one of 'auto'"),
         (GaborFilterBank(kernel_size=9, padding="valid"), ValueError, "kernel_size=9 does not fit into an 8x6 image"),
+        (GaborFilterBank(padding="valid"), ValueError, "it follows from frequencies, bandwidth and n_stds"),
         (GaborFilterBank(normalization="max"), ValueError, "normalization must be one of 'area', 'l2', None"),
         (GaborFilterBank(zero_mean=1), TypeError, "zero_mean must be a bool"),
         (GaborFilterBank(response="abs"), ValueError, "response must be one of 'magnitude', 'energy'"),

@@ -56,8 +56,9 @@ def conv(
         Channels and filters fall into so many groups, each of which sees only its own; ``groups=n_channels`` is
         depthwise convolution.
     algorithm : {"auto", "direct", "winograd"}, default="auto"
-        "winograd" is F(4x4, 3x3) [1]_, for 3x3 kernels with stride 1: a quarter of the multiplications, at an error of
-        some 1e-5 of the largest value; "auto" takes it where it is faster. `convolution_plan` tells what will run.
+        "winograd" is F(4x4, 3x3) [1]_, for 3x3 kernels with stride 1 and at least 16 channels and filters: a quarter of
+        the multiplications, at an error of some 1e-5 of the largest value; "auto" takes it where it is faster.
+        `convolution_plan` tells what will run.
     out : ndarray of shape ``(n_samples, *output, n_filters)``, default=None
         Where to put the result: C-contiguous, of the result's dtype, sharing no memory with the inputs.
 
@@ -271,7 +272,7 @@ def convolution_plan(
         ``(n_filters, *kernel, n_channels // groups)``.
     stride, padding, padding_mode, constant_values, dilation, groups, algorithm
         As for `conv`.
-    dtype : {"float32", "float64"}, default="float32"
+    dtype : {"float32", "float64"} or NumPy's types of these names, default="float32"
         Precision of the computation.
 
     Returns
@@ -290,7 +291,12 @@ def convolution_plan(
     multiplications  1,296
     memory           ... beside input and output, 1 thread(s)
     """
+    if isinstance(dtype, type | np.dtype) and dtype in (np.float32, np.float64):
+        dtype = np.dtype(dtype).name
     check_choice(dtype, "dtype", ("float32", "float64"))
+    for shape, name in ((x_shape, "x_shape"), (weights_shape, "weights_shape")):
+        if isinstance(shape, np.ndarray):
+            raise TypeError(f"{name} must be a shape, got an array; use {name.removesuffix('_shape')}.shape")
     if not isinstance(x_shape, tuple | list) or not 3 <= len(x_shape) <= 5:
         raise ValueError(
             f"x_shape must be (n_samples, *spatial, n_channels) with one to three spatial axes, got {x_shape!r}"
@@ -317,8 +323,9 @@ def as_weights(weights, ndim):
     array = as_array(weights, "weights")
     if array.ndim != ndim:
         raise ValueError(
-            f"weights must have shape (n_filters, *kernel, n_channels // groups) with {ndim - 2} axes of the kernel, "
-            f"as many as the images have, got shape {array.shape}"
+            f"weights must have shape (n_filters, *kernel, n_channels // groups) and {ndim} axes, as many as a batch "
+            f"of images (n_samples, *spatial, n_channels) has, got shape {array.shape}; gray images and their filters "
+            "need the axis of channels, too: [..., np.newaxis]"
         )
     if array.size == 0:
         raise ValueError(f"weights of shape {array.shape} are empty; every size must be >= 1")

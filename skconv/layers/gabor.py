@@ -362,7 +362,12 @@ class GaborFilterBank(Layer):
         algorithm = check_choice(self.algorithm, f"{where}algorithm", ALGORITHMS)
         bank = self._common(filters)
         size = in_shape[:-1]
-        window = resolve_window(size, kernel_size=bank.shape, stride=self.stride, padding=self.padding, name=name)
+        try:
+            window = resolve_window(size, kernel_size=bank.shape, stride=self.stride, padding=self.padding, name=name)
+        except ValueError as error:
+            if isinstance(self.kernel_size, str) and "does not fit into" in str(error):
+                raise ValueError(f"{error} (here it follows from frequencies, bandwidth and n_stds)") from None
+            raise
         out = window.output_size(size)
         n_maps = bank.n_outputs * in_shape[-1]
         if trainable and algorithm not in ("auto", "direct"):
