@@ -1,6 +1,7 @@
 """From what the user wrote to the layers of a network: flat tuples, named layers, and what "auto" means."""
 
 import math
+import re
 
 import numpy as np
 from sklearn.base import clone
@@ -279,7 +280,7 @@ def summary(operations):
     """A table of the layers: name, what it does, output shape, number of weights."""
     rows = [("layer", "operation", "output shape", "weights")]
     for operation in operations:
-        kind = type(operation).__name__.lower()
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(operation).__name__).lower()
         if hasattr(operation, "window"):
             kind = f"{kind} {'x'.join(map(str, operation.window.kernel_size))}"
         if getattr(operation, "activation", "identity") != "identity":

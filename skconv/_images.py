@@ -6,6 +6,7 @@ made on the shape is made before the data are touched, and an estimator is told 
 """
 
 import math
+import warnings
 
 import numpy as np
 from scipy.sparse import issparse
@@ -157,6 +158,13 @@ def read_images(estimator, X, *, reset, image_shape, spatial_ndim, dtypes, ensur
     fitted_shape = None if reset else getattr(estimator, "image_shape_", None)
     if fitted_shape is None:
         shape = resolve_image_shape(array.shape, image_shape, spatial_ndim)
+        if image_shape is None and array.ndim == 3 and spatial_ndim == 2 and shape[1] in (3, 4) and shape[0] > 4:
+            warnings.warn(
+                f"X of shape {array.shape} is read as {len(array)} gray images of {shape[0]}x{shape[1]} pixels; one "
+                f"image with {shape[1]} channels is X[numpy.newaxis]; image_shape={shape[:-1]} says that this is meant",
+                UserWarning,
+                stacklevel=4,
+            )
     else:
         shape = tuple(fitted_shape)
         if array.ndim > 2 and (seen := resolve_image_shape(array.shape, None, spatial_ndim)) != shape:

@@ -3,7 +3,7 @@
 from sklearn.utils.validation import check_is_fitted
 
 from . import _architecture
-from ._operations import Reshape
+from .layers import Flatten
 from .layers.base import Layer, feature_names
 
 
@@ -99,16 +99,20 @@ class ConvFeatures(_architecture.NamedLayers, Layer):
         -------
         ndarray of str
             ``pool1_r0_c1_f5`` where the result is images, also where `Flatten` has laid them out
-            (``_d2_r0_c1_f5`` for volumes, ``_c1_f5`` for signals); ``dense1_5`` else.
+            (``_d2_r0_c1_f5`` for volumes, ``_c1_f5`` for signals); ``dense1_5`` else. Gabor filters keep theirs.
         """
         check_is_fitted(self)
-        operations = self._spec.bind(self.image_shape_)
-        last = len(operations) - 1
-        while last > 0 and isinstance(operations[last], Reshape):
+        shapes = [self.image_shape_]
+        layers = self._spec._layers_for(self.image_shape_)
+        for name, layer in layers:
+            shapes.append(layer.bind(shapes[-1], name)[-1].out_shape)
+        last = len(layers) - 1
+        while last > 0 and isinstance(layers[last][1], Flatten):
             last -= 1
-        operation = operations[last]
-        shape = operation.in_shape if isinstance(operation, Reshape) else operation.out_shape
-        return feature_names(operation.name if len(shape) > 1 else f"{operation.name}_", shape)
+        name, layer = layers[last]
+        if isinstance(layer, Flatten):  # nothing but Flatten: pixels of the images themselves
+            return feature_names(name, shapes[last])
+        return layer.names_of_outputs(shapes[last], name)
 
     def summary(self):
         """Return a table of the layers: name, operation, output shape, number of weights.

@@ -367,4 +367,4 @@ def test_verbose(capsys):
 
 def test_summary():
     classifier = CNNClassifier(layers=[("fc", Dense(5))], max_iter=1).fit(X, Y)
-    assert classifier.summary().splitlines()[1].split() == ["fc", "denseproduct,", "relu", "5", "325"]
+    assert classifier.summary().splitlines()[1].split() == ["fc", "dense", "product,", "relu", "5", "325"]

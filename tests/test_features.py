@@ -26,6 +26,8 @@ from skconv import (
     Dense,
     Dropout,
     Flatten,
+    GaborFilterBank,
+    GlobalPool,
     MaxPool,
 )
 
@@ -231,6 +233,19 @@ def test_feature_names(layers, first, last, n):
     assert isinstance(frame, pd.DataFrame) and list(frame.columns) == list(names)
 
 
+def test_gabor_filters_keep_their_names():
+    X = np.random.default_rng(0).random((3, 12, 12))
+    bank = GaborFilterBank(2, frequencies=(0.25,), features="moments")
+    alone = bank.fit(X).get_feature_names_out()
+    stacked = ConvFeatures([("gabor", bank)]).fit(X)
+    np.testing.assert_array_equal(stacked.get_feature_names_out(), alone)
+    maps = GaborFilterBank(2, frequencies=(0.25,))
+    names = ConvFeatures([("g", maps), ("flat", Flatten())]).fit(X).get_feature_names_out()
+    assert names[[0, 3]].tolist() == ["g_f0.25_t0_y0_x0", "g_f0.25_t90_y0_x1"]
+    names = ConvFeatures([("g", maps), ("mean", GlobalPool())]).fit(X).get_feature_names_out()
+    assert names.tolist() == ["mean_0", "mean_1"]
+
+
 def test_feature_names_say_where():
     """The name of the largest value says where the pixel lies."""
     X = np.zeros((1, 6, 7, 2))
@@ -252,7 +267,7 @@ def test_frames():
     assert result.shape == (30, 4 * 4 * 32) and result.columns[-1] == "pool1_r3_c3_f31"
     with pytest.raises(ValueError, match="feature names"):
         features.transform(frame[frame.columns[::-1]])
-    with pytest.raises(ValueError, match="cannot hold images of shape .4, 4, 32.; pass X flat"):
+    with pytest.raises(ValueError, match="cannot hold images of shape .4, 4, 32.; pass flat X"):
         ConvFeatures().set_output(transform="pandas").fit_transform(DIGITS[:30].reshape(30, 8, 8))
 
 

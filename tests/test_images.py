@@ -517,3 +517,11 @@ def test_nothing_is_warned_about():
             np.ones((2, 2, 2), bool),
         ):
             images_of(X)
+
+
+def test_one_photograph_warns():
+    """The likeliest mistake of all: its lines would be taken for images."""
+    with pytest.warns(UserWarning, match=r"read as 60 gray images of 80x3 pixels; one image with 3 channels is"):
+        assert images_of(np.ones((60, 80, 3))).shape == (60, 80, 3, 1)
+    assert images_of(np.ones((60, 80, 3)), image_shape=(80, 3)).shape == (60, 80, 3, 1)
+    assert images_of(np.ones((1, 60, 80, 3))).shape == (1, 60, 80, 3)

@@ -214,7 +214,7 @@ def test_frames_of_images_are_refused_with_advice(layer):
         assert fitted.transform(X).shape == (7, fitted.output_shape_[0])
         return
     with pytest.raises(
-        ValueError, match=r"cannot hold images of shape .*; pass X flat, or flatten it first with Flatten"
+        ValueError, match=r"cannot hold images of shape .*; pass flat X with image_shape, or end a ConvFeatures"
     ):
         fitted.transform(X)
     fitted.set_output(transform="default")

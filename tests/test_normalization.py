@@ -390,7 +390,7 @@ def test_digits():
     ]  # fmt: skip
     assert [None if array is None else len(array) for array in fitted.intercepts_] == [None, 8, 32, None, 10]
     assert [len(mean) for mean, _ in fitted.statistics_] == [8, 32, 32]
-    assert "norm1   batchnormalization, relu" in fitted.summary()
+    assert "norm1   batch normalization, relu" in fitted.summary()
     assert fitted.n_parameters_ == 72 + 16 + 128 * 32 + 32 + 32 + 330
 
 

@@ -378,8 +378,8 @@ def _bind(
     )
     if operation.algorithm == "winograd" and not operation.supports_winograd:
         raise ValueError(
-            "algorithm='winograd' needs a 3x3 kernel, stride=1, dilation=1 and at least 16 channels and filters, got "
-            f"{operation.describe()}; use algorithm='auto'"
+            "algorithm='winograd' needs a kernel of 3x3 pixels, stride=1, dilation=1 and at least 16 channels and "
+            f"filters, got {operation.describe()}; use algorithm='auto'"
         )
     return _bound((*operations, operation), out_shape, is_padded)
 

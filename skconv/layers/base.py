@@ -118,6 +118,11 @@ class Layer(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return feature_names(type(self).__name__.lower(), self.output_shape_)
 
+    def names_of_outputs(self, in_shape, name):
+        """Names of the flattened outputs of the layer called `name` inside a stack."""
+        shape = self.bind(in_shape)[-1].out_shape
+        return feature_names(name if len(shape) > 1 else f"{name}_", shape)
+
     def _read(self, X, reset):
         return read_images(
             self,
@@ -141,7 +146,7 @@ class Layer(TransformerMixin, BaseEstimator):
         if container != "default":
             raise ValueError(
                 f"set_output(transform={container!r}) asks for a frame, which cannot hold images of shape "
-                f"{self.output_shape_}; pass X flat, or flatten it first with Flatten()"
+                f"{self.output_shape_}; pass flat X with image_shape, or end a ConvFeatures in Flatten()"
             )
 
     @staticmethod

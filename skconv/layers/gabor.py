@@ -65,7 +65,8 @@ class GaborFilterBank(Layer):
     n_orientations : int, default=8
         Directions of the waves: multiples of pi / n_orientations.
     frequencies : float or sequence of floats, default=(0.05, 0.1, 0.2, 0.4)
-        Cycles per pixel, above 0; from 0.5 on, waves alias, of which a UserWarning tells.
+        Cycles per pixel, above 0; from 0.5 on, waves alias, of which a UserWarning tells. Waves longer than the image
+        (frequencies below 1 / side) see little but its padding.
     bandwidth : float, default=1.0
         Octaves between the frequencies at which a filter's response falls to half, above 0; with the frequency it
         decides on the envelope's standard deviation (scikit-image's formula).
@@ -466,21 +467,25 @@ class GaborFilterBank(Layer):
             Such as ``gabor_f0.25_t90_mean`` for moments and ``gabor_f0.25_t90_y3_x5`` for pixels of maps.
         """
         check_is_fitted(self)
-        spec = self._spec
-        degrees = np.rad2deg(self.orientations_)
-        filters = [f"f{f:g}_t{t:g}" for f, t in zip(self.frequencies_, degrees, strict=True)]
-        if len(set(self.phases_)) > 1:
-            filters = [f"{name}_p{p:g}" for name, p in zip(filters, np.rad2deg(self.phases_), strict=True)]
-        if len(set(filters)) < len(filters):
-            filters = [f"{name}_k{i}" for i, name in enumerate(filters)]
-        parts = ("_real", "_imag") if spec.response == "quadrature" else ("",)
-        n_channels = self.image_shape_[-1]
-        channels = [f"_c{c}" for c in range(n_channels)] if n_channels > 1 else [""]
-        maps = [f"gabor{c}_{name}{part}" for c in channels for part in parts for name in filters]
-        if spec.features == "moments":
-            names = [f"{name}_{moment}" for name in maps for moment in ("mean", "std")]
+        return self._spec.names_of_outputs(self.image_shape_, "gabor")
+
+    def names_of_outputs(self, in_shape, name):
+        filters = self._filters("")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # fit has warned
+            out_shape = self.bind(in_shape)[-1].out_shape
+        kinds = [f"f{g.omega / (2 * math.pi):g}_t{np.rad2deg(g.theta):g}" for g in filters]
+        if len({g.psi for g in filters}) > 1:
+            kinds = [f"{kind}_p{np.rad2deg(g.psi):g}" for kind, g in zip(kinds, filters, strict=True)]
+        if len(set(kinds)) < len(kinds):
+            kinds = [f"{kind}_k{i}" for i, kind in enumerate(kinds)]
+        parts = ("_real", "_imag") if self.response == "quadrature" else ("",)
+        channels = [f"_c{c}" for c in range(in_shape[-1])] if in_shape[-1] > 1 else [""]
+        maps = [f"{name}{c}_{kind}{part}" for c in channels for part in parts for kind in kinds]
+        if self.features == "moments":
+            names = [f"{of}_{moment}" for of in maps for moment in ("mean", "std")]
         else:
-            height, width = self.output_shape_[:-1]
+            height, width = out_shape[:-1]
             places = [f"_y{i}_x{j}" for i in range(height) for j in range(width)] if height * width > 1 else [""]
-            names = [f"{name}{place}" for place in places for name in maps]
+            names = [f"{of}{place}" for place in places for of in maps]
         return np.asarray(names, dtype=object)
