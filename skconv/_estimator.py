@@ -7,6 +7,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _architecture
+from ._augment import resolve_augmentation
 from ._geometry import check_bool, check_choice, check_int, check_real
 from ._images import channel_moments, read_images
 from ._interrupts import AGAIN, deferred_interrupts, take_interrupt
@@ -106,10 +107,11 @@ class BaseCNN(_architecture.NamedLayers):
         """A network with first weights, and the attributes that describe it."""
         layers, attributes = self._layers_for(images.shape[1:], n_outputs)
         operations = _architecture.bind(layers, images.shape[1:])
+        augment = resolve_augmentation(self.augment, images.shape[1:])
         mean = scale = None
         if self.standardize:
             mean, scale = _channel_statistics(images)
-        network = Network(operations, mean=mean, scale=scale)
+        network = Network(operations, mean=mean, scale=scale, augment=augment)
         _architecture.initialize(network, layers, images, rng, trains=True)
         attributes |= {"input_mean_": mean, "input_scale_": scale, "architecture_": _architecture.describe(layers)}
         return network, attributes
@@ -208,7 +210,8 @@ class BaseCNN(_architecture.NamedLayers):
             raise ValueError(f"{what} continues a fit with standardize={not self.standardize}; leave it as it was")
         layers, attributes = self._layers_for(self.image_shape_, len(classes))
         operations = _architecture.bind(layers, self.image_shape_)
-        network = Network(operations, mean=self.input_mean_, scale=self.input_scale_)
+        augment = resolve_augmentation(self.augment, self.image_shape_)
+        network = Network(operations, mean=self.input_mean_, scale=self.input_scale_, augment=augment)
         before, now = ([np.shape(a) for a in arrays] for arrays in (self.coefs_, network.coefs))
         if before != now:
             raise ValueError(

@@ -52,6 +52,8 @@ class Network:
         What is computed in.
     mean, scale : ndarray of shape (n_channels,) or None
         The first operation sees (x - mean) * scale.
+    augment : Augmentation or None
+        How `train` draws its images (not where ``training=False``).
     isa : str or None
         Instruction set; None for the one in use.
 
@@ -65,12 +67,13 @@ class Network:
         Of every layer that normalises by the mini-batch, float64: training moves them, predictions use them.
     """
 
-    def __init__(self, operations, *, dtype="float32", mean=None, scale=None, isa=None):
+    def __init__(self, operations, *, dtype="float32", mean=None, scale=None, augment=None, isa=None):
         self.operations = with_gradients(operations)
         self.dtype = np.dtype(dtype)
         check_memory(self.operations, self.dtype.itemsize)
         # Copies: the engine has its own, and whoever edits theirs in place must be told apart.
         self.mean, self.scale = (None if values is None else np.array(values) for values in (mean, scale))
+        self.augment = augment
         self.isa = isa
         self._segments = {}
         end = 0
@@ -273,7 +276,7 @@ class Network:
         if plan is None or plan.capacity < batch_size or plan.engine.n_threads < n_threads:
             plan = self._trainer = Plan(
                 self.operations, self._segments, self._storage, statistics=self._statistics, isa=self.isa,
-                n_threads=n_threads, capacity=batch_size, mean=self.mean, scale=self.scale,
+                n_threads=n_threads, capacity=batch_size, mean=self.mean, scale=self.scale, augment=self.augment,
             )  # fmt: skip
         return plan
 
@@ -296,9 +299,10 @@ class Network:
         settings : tuple
             (alpha, beta_1 or momentum, beta_2, epsilon, nesterov).
         seed, epoch : int
-            Keys of dropout.
+            Keys of dropout and augmentation.
         training : bool, default=True
-            Whether dropout acts, and layers normalise by the mini-batch and (but for "gradient") move their statistics.
+            Whether dropout and augmentation act, and layers normalise by the mini-batch and (but for "gradient") move
+            their statistics.
         seconds : float
             No mini-batch begins later than that.
         n_threads : int, default=None

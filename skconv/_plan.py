@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._engine import kernels
+from ._engine.augment import AugmentedInput
 from ._engine.contrast import ContrastLayer
 from ._engine.convolution import Convolution as ConvolutionLayer
 from ._engine.dense import DenseLayer
@@ -346,6 +347,8 @@ class Plan:
         Whether predictions share out the work inside samples, of which there are then fewer than threads.
     mean, scale : array of shape (n_channels,) or None
         Standardisation of the input.
+    augment : Augmentation or None
+        How training draws its images; plans that only predict never do.
     wants_dx : bool
         Whether the gradient by the (standardised) input will be asked for.
     reads_data : bool
@@ -355,7 +358,7 @@ class Plan:
 
     def __init__(
         self, operations, segments, weights, *, statistics=None, isa=None, n_threads=1, capacity=0, by_units=False,
-        mean=None, scale=None, wants_dx=False, reads_data=False,
+        mean=None, scale=None, augment=None, wants_dx=False, reads_data=False,
     ):  # fmt: skip
         self.by_units, self.reads_data = by_units, reads_data
         self.weights, self.statistics = weights, statistics  # keeps the memory alive that the engine points into
@@ -420,7 +423,11 @@ class Plan:
 
         self._slot_size = self._wide_size = 0
         first = maps[0].seen_as(in_shape)
-        layers = [Input(table, first, first, mean=mean, scale=scale, is_output=not steps)]
+        standard = {"mean": mean, "scale": scale, "is_output": not steps}
+        if augment is None or not trains:
+            layers = [Input(table, first, first, **standard)]
+        else:
+            layers = [AugmentedInput(table, first, first, augment, **standard)]
         learns = wants_dx
         for i, step in enumerate(steps):
             layers.append(self._layer(table, step, trains, learns, i, is_output=i == len(steps) - 1))

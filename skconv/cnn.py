@@ -49,6 +49,29 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Signals, images or volumes.
     standardize : bool, default=True
         Whether to subtract the mean and divide by the standard deviation of every channel, learned in `fit`.
+    augment : None, str or dict, default=None
+        How training draws every image anew in every epoch. A dict of the keys below, whose values are the largest
+        changes, drawn uniformly either way (factors: their logarithms); True stands for the value in brackets, False
+        or 0 for none. A key alone, as in ``augment="shift"``, is the same as ``{"shift": True}``.
+
+        - ``"shift"``: whole pixels, or a share of the side (a float below 1), or one of them per axis [1 / 14];
+        - ``"flip"``: ``"horizontal"``, ``"vertical"``, ``"depth"`` or a tuple of them, each for every second image
+          ["horizontal"];
+        - ``"rotation"``: degrees, at most 180; images only [10];
+        - ``"scale"``: factors from 1 / (1 + scale) to 1 + scale, scale at most 1; signals and images only [0.1];
+        - ``"shear"``: degrees that verticals lean, at most 60; images only [10];
+        - ``"elastic"``: (alpha, sigma) in pixels, noise of amplitude alpha smoothed to a width of sigma displaces the
+          pixels; images only [(34, 4) for a side of 28];
+        - ``"cutout"``: sides of a box that is emptied, in pixels or shares of the side, or one of them per axis
+          [1 / 4];
+        - ``"noise"``: standard deviation, in units of the channel's with `standardize` [0.1];
+        - ``"brightness"``: added to all values, in the same units [0.2];
+        - ``"contrast"``: factors from 1 / (1 + contrast) to 1 + contrast for the distance from the channel's mean with
+          `standardize`, from 0 without [0.2];
+        - ``"fill"``: what lies outside the image: ``"edge"`` copies its border, ``"reflect"`` mirrors it,
+          ``"constant"`` is what the network sees as 0, and a number is a value of X ["edge"].
+
+        Training losses are those of the augmented images; predictions and validation scores see images as they are.
     solver : {"adam", "sgd"}, default="adam"
     alpha : float, default=0.0001
         Strength of the L2 penalty on weights (not intercepts): alpha / (2 * batch size) times the sum of squares.
@@ -65,7 +88,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Epochs. "auto" is 10, and more (100 at most) where 10 epochs have fewer than 2,000 steps.
     shuffle : bool, default=True
     random_state : int, RandomState instance or None, default=None
-        Draws first weights, order of samples, dropout and the validation split.
+        Draws first weights, order of samples, dropout, augmentation and the validation split.
     tol : float, default=0.0001
         What counts as progress, see `n_iter_no_change`.
     verbose : int, default=0
@@ -155,6 +178,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         image_shape=None,
         spatial_ndim=2,
         standardize=True,
+        augment=None,
         solver="adam",
         alpha=0.0001,
         batch_size="auto",
@@ -189,6 +213,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         self.image_shape = image_shape
         self.spatial_ndim = spatial_ndim
         self.standardize = standardize
+        self.augment = augment
         self.solver = solver
         self.alpha = alpha
         self.batch_size = batch_size

@@ -54,7 +54,7 @@ CHECKED = [
     CNNClassifier(),
     CNNClassifier(solver="sgd", learning_rate="adaptive", learning_rate_init=0.01),
     CNNClassifier(conv_layer_sizes=(), hidden_layer_sizes=(), standardize=False, batch_size=8),
-    CNNClassifier(spatial_ndim=1, pool="average", activation="gelu"),
+    CNNClassifier(spatial_ndim=1, pool="average", activation="gelu", augment={"noise": 0.05, "scale": 0.05}),
     CNNClassifier(spatial_ndim=3, max_iter=5),
     with_layers(max_iter="auto"),
 ]
@@ -194,6 +194,7 @@ BAD = [
         for name in ("standardize", "shuffle", "warm_start", "nesterovs_momentum", "early_stopping")
         for value in (0, 1, "yes", None)
     ],
+    *[("augment", value) for value in ("bad", 1, True, ["shift"], {"shift": 8}, {"turn": 1}, {"rotation": "a"})],
     *[("alpha", value) for value in (-1, math.inf, "0", None)],
     *[("batch_size", value) for value in (0, -5, 2.5, "some", None, True)],
     *[("learning_rate_init", value) for value in (0, -1, math.nan, "0.1", None)],

@@ -320,6 +320,7 @@ def test_schedules_differ_and_learn():
         ("batch_size", (16, 50), "adam"),
         ("dropout", (0.0, 0.5), "adam"),
         ("standardize", (True, False), "adam"),
+        ("augment", (None, "shift"), "adam"),
         ("stride", (1, 2), "adam"),
         ("padding", ("same", "valid"), "adam"),
         ("pool", ("max", "average"), "adam"),

@@ -4,9 +4,10 @@ This file is compiled several times (meson.build): with other compiler flags for
 SKCONV_DOUBLE for double precision.  What it holds is only the table: the kernels themselves are in the .pxd files.
 """
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport int32_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from .kernels.activation cimport activate, activation_gradient
+from .kernels.augment cimport adjust_line, normal_values, random_words, reverse_line, uniform_values, warp_line
 from .kernels.contrast cimport (
     blur_line, channel_means, contrast_gradient, divide_line, divisor_gradient, root_gradient, root_line, scale_line,
     subtract_line, subtract_means,
@@ -24,7 +25,7 @@ from .kernels.separable cimport (
     combine_moments, combine_moments_gradient, gather, line_moments, modulus, modulus_gradient, moments_out,
     pixel_moments, pixel_moments_gradient, respond, store_pixels,
 )
-from .table cimport Clip, Kernels, Product, Update, Windows
+from .table cimport Clip, Kernels, Product, Update, Warp, Windows
 from .kernels.training cimport adam, add_buffers, load_line, sgd, softmax, softmax_cross_entropy
 from .kernels.winograd cimport winograd_input, winograd_output, winograd_weights
 
@@ -254,6 +255,34 @@ cdef void _subtract_means(void *dx, Py_ssize_t n, Py_ssize_t n_channels, const v
     subtract_means(<real *> dx, n, n_channels, <const real *> means)
 
 
+cdef void _random_words(uint64_t seed, uint64_t layer, uint64_t epoch, uint64_t sample, uint32_t first,
+                        uint32_t *words) noexcept nogil:
+    random_words(seed, layer, epoch, sample, first, words)
+
+
+cdef void _uniform_values(Py_ssize_t n, double largest, uint64_t seed, uint64_t layer, uint64_t epoch, uint64_t sample,
+                          uint32_t first, void *u) noexcept nogil:
+    uniform_values(n, largest, seed, layer, epoch, sample, first, <real *> u)
+
+
+cdef void _normal_values(Py_ssize_t n, uint64_t seed, uint64_t layer, uint64_t epoch, uint64_t sample, uint32_t first,
+                         void *z) noexcept nogil:
+    normal_values(n, seed, layer, epoch, sample, first, <real *> z)
+
+
+cdef void _warp_line(const Warp *w, Py_ssize_t h, const void *x, const void *u, void *y) noexcept nogil:
+    warp_line(w, h, <const real *> x, <const real *> u, <real *> y)
+
+
+cdef void _reverse_line(void *x, Py_ssize_t n_pixels, Py_ssize_t channels) noexcept nogil:
+    reverse_line(<real *> x, n_pixels, channels)
+
+
+cdef void _adjust_line(void *y, Py_ssize_t n, double factor, double offset, double deviation,
+                       const void *z) noexcept nogil:
+    adjust_line(<real *> y, n, factor, offset, deviation, <const real *> z)
+
+
 cdef void _load_line(int source, const void *x, Py_ssize_t n, const void *mean, const void *scale,
                      void *y) noexcept nogil:
     load_line(source, x, n, <const real *> mean, <const real *> scale, <real *> y)
@@ -331,6 +360,12 @@ kernels.divisor_gradient = _divisor_gradient
 kernels.root_gradient = _root_gradient
 kernels.contrast_gradient = _contrast_gradient
 kernels.subtract_means = _subtract_means
+kernels.random_words = _random_words
+kernels.uniform_values = _uniform_values
+kernels.normal_values = _normal_values
+kernels.warp_line = _warp_line
+kernels.reverse_line = _reverse_line
+kernels.adjust_line = _adjust_line
 kernels.load_line = _load_line
 kernels.softmax = _softmax
 kernels.softmax_cross_entropy = _softmax_cross_entropy

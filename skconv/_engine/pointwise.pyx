@@ -4,7 +4,7 @@ from libc.string cimport memcpy
 
 import numpy as np
 
-from .layer cimport Layer, Pass, Tables, sample_number
+from .layer cimport Layer, Pass, sample_number
 from .table cimport FROM_FLOAT32, FROM_UINT8, GELU
 
 
@@ -18,12 +18,6 @@ cdef class Input(Layer):
     mean, scale : array of shape (n_channels,) or None
         The layer computes (x - mean) * scale.
     """
-
-    cdef:
-        Tables tables
-        char *mean
-        char *scale
-        object _arrays
 
     def __init__(self, kernels, x, y, *, mean=None, scale=None, is_output=False):
         super().__init__(kernels, x, y, is_output=is_output, needs_dx=False)

@@ -3,7 +3,7 @@
 Layers are compiled once; kernels once per instruction set and precision.  A layer therefore speaks bytes, as NumPy's
 strides do, and hands pointers to the kernels of a table, which know the precision and speak elements.
 """
-from libc.stdint cimport int32_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "tile.h" nogil:
     ctypedef struct Run "skconv_run":
@@ -68,6 +68,18 @@ cdef struct Clip:
     # Room for the taps of a window that hangs over the edge of its map (one per thread).
     Py_ssize_t *taps
     int32_t *ids
+
+cdef struct Warp:
+    # Where the pixels of a distorted image come from, for axes 0 (down) and 1 (right); coordinates count the margin.
+    double a[2][2]              # coordinate = a (line, pixel) + b
+    double b[2]
+    double period[2]            # of reflections at the border, or 0 for none
+    double top[2]               # coordinates are clipped into [0, top]
+    int32_t last[2]             # the largest coordinate that has a pixel behind it
+    Py_ssize_t line             # elements from one line of the source to the next
+    Py_ssize_t width            # pixels of a line of the result
+    Py_ssize_t channels
+    Py_ssize_t u_stride         # from the displacements down to those to the right
 
 cdef struct Update:
     # One stretch of the flat weight vector and where its gradients lie.
@@ -171,6 +183,16 @@ cdef struct Kernels:
                               const void *deviations, double floor, const void *slopes, void *dv,
                               void *means) noexcept nogil
     void (*subtract_means)(void *dx, Py_ssize_t n, Py_ssize_t n_channels, const void *means) noexcept nogil
+    void (*random_words)(uint64_t seed, uint64_t layer, uint64_t epoch, uint64_t sample, uint32_t first,
+                         uint32_t *words) noexcept nogil
+    void (*uniform_values)(Py_ssize_t n, double largest, uint64_t seed, uint64_t layer, uint64_t epoch,
+                           uint64_t sample, uint32_t first, void *u) noexcept nogil
+    void (*normal_values)(Py_ssize_t n, uint64_t seed, uint64_t layer, uint64_t epoch, uint64_t sample, uint32_t first,
+                          void *z) noexcept nogil
+    void (*warp_line)(const Warp *w, Py_ssize_t h, const void *x, const void *u, void *y) noexcept nogil
+    void (*reverse_line)(void *x, Py_ssize_t n_pixels, Py_ssize_t channels) noexcept nogil
+    void (*adjust_line)(void *y, Py_ssize_t n, double factor, double offset, double deviation,
+                        const void *z) noexcept nogil
 
     void (*load_line)(int source, const void *x, Py_ssize_t n, const void *mean, const void *scale,
                       void *y) noexcept nogil

@@ -1,0 +1,7 @@
+from .layer cimport Layer
+
+cdef class Input(Layer):
+    cdef:
+        char *mean          # one value per element of a line, or NULL
+        char *scale
+        object _arrays      # that own them
