@@ -5,9 +5,10 @@
 The filters are those of scikit-image: frequencies 0.05, 0.1, 0.2 and 0.4, eight orientations, 7x7 to 69x69 pixels. The
 image is float32, random, drawn afresh for every turn; the result is the magnitude of every response, with what lies
 around the image mirrored. Every side has processes of its own, in turn; compared are the fastest deciles of all calls
-of a side, and every side allocates its results:
+of a side. Ratios are to `skconv`, where both sides write into arrays that exist:
 
-* skconv: `GaborFilterBank().transform`, results (1, 512, 512, 32); `network`: the same into an array that exists;
+* skconv: the network behind `GaborFilterBank().transform`, into an array that exists, (1, 512, 512, 32); transform: the
+  method itself, which checks the image and allocates its result every time;
 * opencv: `filter2D` of the real and of the imaginary kernels, `magnitude` of both, into arrays that exist;
 * scipy: the padded image transformed once, one complex inverse transform per filter, in batches, cropped, `abs`;
   float32 throughout, fast lengths, `workers`, the best of four sizes of batches. The kernels' own transforms are made
@@ -52,7 +53,7 @@ def timed(call, seconds=SECONDS):
 # ---- workers: each in a process of its own; print times and the path of what they computed -------------------------
 
 
-def work_skconv(image, kernels, n_threads):
+def work_transform(image, kernels, n_threads):
     from skconv import GaborFilterBank
 
     X = image[None]
@@ -60,7 +61,7 @@ def work_skconv(image, kernels, n_threads):
     return timed(lambda: bank.transform(X)), bank.transform(X)[0]
 
 
-def work_network(image, kernels, n_threads):
+def work_skconv(image, kernels, n_threads):
     from skconv import GaborFilterBank
     from skconv._network import Network
 
@@ -227,7 +228,7 @@ def main():
 
     rng = np.random.default_rng()
     kernels = GaborFilterBank(N_ORIENTATIONS, FREQUENCIES).fit(np.zeros((1, 8, 8))).kernels_
-    sides = ["skconv", "network", "opencv", "scipy"] + ([] if arguments.skip_skimage else ["skimage"])
+    sides = ["skconv", "transform", "opencv", "scipy"] + ([] if arguments.skip_skimage else ["skimage"])
     times, errors, found = {side: [] for side in sides}, dict.fromkeys(sides, 0.0), {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -247,7 +248,7 @@ def main():
             for side in sides:
                 if side == "skimage" and turn > 2:
                     continue  # three of its long runs tell enough
-                python = sys.executable if side in ("skconv", "network") else arguments.peer_python
+                python = sys.executable if side in ("skconv", "transform") else arguments.peer_python
                 seconds, versions_of_side, result = run(side, folder, python, arguments.threads)
                 times[side] += seconds
                 found |= versions_of_side
@@ -262,8 +263,8 @@ def main():
             print(f"VOID: {arguments.threads} threads reach {ratio:.2f} times the peak of one; the machine is busy")
         best = {side: fastest_decile(values) for side, values in times.items()}
         for side in sides:
-            against = f"{best[side] / best['skconv']:7.1f}" if side != "network" else f"{'':7}"
-            print(f"{side:8} {best[side] * 1e3:9.1f} ms {against}   largest error {errors[side]:.1e}")
+            ratio = best[side] / best["skconv"]
+            print(f"{side:9} {best[side] * 1e3:9.1f} ms {ratio:7.1f}   largest error {errors[side]:.1e}")
         if not arguments.skip_large:
             for n in (1, arguments.threads):
                 runs = [run("large", folder, sys.executable, n) for _ in range(3)]
