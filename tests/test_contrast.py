@@ -170,7 +170,7 @@ def test_digits():
     layers = [("norm", LocalContrastNorm(5)), ("conv", Conv2DTransformer(16, 3)), ("pool1", MaxPool(2))]
     fitted = CNNClassifier(layers=layers, standardize=False, max_iter=20, random_state=0).fit(X[train], y[train])
     assert fitted.score(X[test], y[test]) > 0.95
-    assert "contrastnormalization 5x5" in fitted.summary()
+    assert "contrast normalization 5x5" in fitted.summary()
 
 
 @pytest.mark.parametrize(
