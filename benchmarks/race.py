@@ -68,6 +68,8 @@ def main(doc, cases):
     """Read the command line; run as a worker, or run the race, print it and exit."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", nargs="+", choices=list(cases), default=list(cases))
+    sides = sorted({side for case in cases.values() for side in case})
+    parser.add_argument("--side", nargs="+", choices=sides, default=sides, metavar="SIDE", help="some sides only")
     parser.add_argument("--processes", type=int, default=7, help="processes per side (default: 7)")
     parser.add_argument("--threads", type=int, default=2, help="threads of every side (default: 2)")
     parser.add_argument("--seconds", type=float, default=1.0, help="measured seconds per process (default: 1)")
@@ -82,7 +84,8 @@ def main(doc, cases):
     before = measure.peaks(arguments.threads)
     versions, rows = {}, [["case", "side", "ms", "ratio"]]
     for case in arguments.case:
-        seconds, found = race(case, cases[case], arguments)
+        chosen = [side for side in cases[case] if side in arguments.side]
+        seconds, found = race(case, chosen, arguments)
         versions |= found
         first = next(iter(seconds.values()), None)
         rows += [[case, side, f"{1e3 * t:.3f}", f"{t / first:.2f}"] for side, t in seconds.items()]
