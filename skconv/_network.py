@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._engine import effective_n_threads
+from ._losses import LOG_LOSS
 from ._memory import check_memory
 from ._operations import Convolution, Pad, Reshape, with_gradients
 from ._plan import SLACK, Plan, aligned_zeros, choose_algorithm, n_executed_multiplications
@@ -30,11 +31,15 @@ class Segment:
 
 @dataclass
 class SolverState:
-    """The flat vectors an optimiser carries along: velocity or first moment, second moment, and steps taken."""
+    """The flat vectors an optimiser carries along: velocity or first moment, second moment, and steps taken.
+
+    `average` follows the weights where training averages them; it is as long as they are.
+    """
 
     first: np.ndarray
     second: np.ndarray
     t: int = 0
+    average: np.ndarray | None = None
 
 
 def _address(array):
@@ -177,10 +182,14 @@ class Network:
         for mean, variance in self.statistics:
             mean[...], variance[...] = 0, 1
 
-    def solver_state(self):
-        """Zeroed vectors for a stochastic solver."""
-        return SolverState(aligned_zeros(self.n_weights + SLACK, self.dtype),
-                           aligned_zeros(self.n_weights + SLACK, self.dtype))  # fmt: skip
+    def solver_state(self, averages=False):
+        """Zeroed vectors for a stochastic solver; with `averages`, one more that starts as a copy of the weights."""
+        first, second = (aligned_zeros(self.n_weights + SLACK, self.dtype) for _ in range(2))
+        average = None
+        if averages:
+            average = aligned_zeros(self.n_weights + SLACK, self.dtype)[: self.n_weights]
+            average[...] = self.weights
+        return SolverState(first, second, average=average)
 
     # ---- forward ----------------------------------------------------------------------------------------------
 
@@ -282,14 +291,15 @@ class Network:
 
     def train(
         self, X, targets, order, bounds, *, state, solver, rates, settings, seed=0, epoch=0, training=True,
-        seconds=1e9, n_threads=None, largest=None,
+        seconds=1e9, n_threads=None, largest=None, loss=LOG_LOSS, sample_weight=None, averaging=None,
     ):  # fmt: skip
         """Run mini-batches ``order[bounds[i]:bounds[i + 1]]`` without the GIL, for `seconds` at most.
 
         Parameters
         ----------
         X, targets : ndarray
-            Images as in `predict`; the class number of every image, int32.
+            Images as in `predict`, and their targets: the class number of every image, int32, or for losses that take
+            no labels, a row of n_outputs values of the network's dtype.
         order, bounds : ndarray of intp
         state : SolverState
         solver : {"sgd", "adam", "gradient"}
@@ -297,7 +307,9 @@ class Network:
         rates : ndarray of float64
             One per mini-batch, bias corrections included.
         settings : tuple
-            (alpha, beta_1 or momentum, beta_2, epsilon, nesterov).
+            (alpha, beta_1 or momentum, beta_2, epsilon, nesterov, l1, clip_norm); the last two may be left out. The
+            penalties alpha / 2 * w**2 and l1 * |w| are divided by the size of the mini-batch. The norm of the
+            gradient by all weights, without penalties, is at most `clip_norm`, if that is not 0.
         seed, epoch : int
             Keys of dropout and augmentation.
         training : bool, default=True
@@ -309,20 +321,36 @@ class Network:
             None: as many as may pay.
         largest : int, default=None
             Samples of the largest mini-batch, where known.
+        loss : Loss, default=LOG_LOSS
+        sample_weight : ndarray of shape (n_samples,), float64, default=None
+            Factors of the losses, by sample number. A mini-batch's loss is the sum of the weighted ones over the number
+            of its samples, so weights should have a mean of 1.
+        averaging : ndarray of float64, default=None
+            One number a per mini-batch, after which the average in `state` becomes a * average + (1 - a) * weights.
 
         Returns
         -------
-        n_done, loss, n_correct : number of mini-batches run, sum of the losses, number of right answers
+        n_done, loss, n_correct : number of mini-batches run, sum of the weighted losses, number of right answers
+            The last is 0 for losses that take no labels.
         """
         if largest is None:
             largest = int(np.max(np.diff(bounds)))
         most = self.n_training_threads(largest)
         self._check_input(X)
+        loss.check_targets(targets, len(X), math.prod(self.out_shape), self.dtype)
+        if sample_weight is not None and sample_weight.shape != (len(X),):
+            raise ValueError(f"sample_weight must have shape {(len(X),)}, got {sample_weight.shape}")
+        if averaging is not None and (state.average is None or len(averaging) != len(rates)):
+            raise ValueError("averaging takes a number per mini-batch, and a solver_state(averages=True)")
         plan = self._take_trainer(largest, most)
         n_done = plan.engine.train(
-            X, order, bounds, targets, n_threads=most if n_threads is None else n_threads, solver=SOLVERS[solver],
-            settings=settings, rates=rates, weights=_address(self._storage), state_1=_address(state.first),
-            state_2=_address(state.second), seed=seed, epoch=epoch, training=training, seconds=seconds,
+            X, order, bounds, targets if loss.takes_labels else None,
+            n_threads=most if n_threads is None else n_threads, solver=SOLVERS[solver],
+            settings=(*settings, 0.0, 0.0)[:7], rates=rates, weights=_address(self._storage),
+            state_1=_address(state.first), state_2=_address(state.second), seed=seed, epoch=epoch, training=training,
+            seconds=seconds, loss=loss.kind, parameter=loss.parameter,
+            values=0 if loss.takes_labels else _address(targets), sample_weight=sample_weight, averaging=averaging,
+            average=0 if averaging is None else _address(state.average),
         )  # fmt: skip
         return n_done, plan.engine.loss_sum, plan.engine.n_correct
 
@@ -356,8 +384,8 @@ class Network:
             n_threads=n_threads, capacity=n, mean=self.mean, scale=self.scale, wants_dx=True,
         )  # fmt: skip
         plan.engine.train(
-            X, np.arange(n), np.array([0, n]), np.zeros(n, dtype=np.int32), n_threads=n_threads, solver=0,
-            settings=(0.0, 0.0, 0.0, 0.0, False), rates=np.zeros(1), training=training,
+            X, np.arange(n), np.array([0, n]), None, n_threads=n_threads, solver=0,
+            settings=(0.0, 0.0, 0.0, 0.0, False, 0.0, 0.0), rates=np.zeros(1), training=training,
             weights=_address(self._storage), state_1=_address(state.first), state_2=_address(state.second),
             dy=_address(dy), dx=_address(dx),
         )  # fmt: skip
@@ -405,12 +433,15 @@ class Network:
         """Give back the memory that training held."""
         self._trainer = None
 
-    def loss_and_gradient(self, X, targets, alpha=0.0, *, training=False):
-        """Mean loss over all samples as one mini-batch, and its gradient as a flat vector; `training` as above."""
+    def loss_and_gradient(self, X, targets, alpha=0.0, *, training=False, loss=LOG_LOSS, sample_weight=None):
+        """Mean loss over all samples as one mini-batch, and its gradient as a flat vector; arguments as in `train`.
+
+        The gradient is that of the loss with the penalty, alpha / 2 / n_samples * w**2; the loss is without.
+        """
         n = len(X)
         state = self.solver_state()
-        _, loss, _ = self.train(
+        _, total, _ = self.train(
             X, targets, np.arange(n), np.array([0, n]), state=state, solver="gradient", rates=np.zeros(1),
-            settings=(alpha, 0.0, 0.0, 0.0, False), training=training,
+            settings=(alpha, 0.0, 0.0, 0.0, False), training=training, loss=loss, sample_weight=sample_weight,
         )  # fmt: skip
-        return loss / n, state.first[: self.n_weights]
+        return total / n, state.first[: self.n_weights]

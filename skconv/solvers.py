@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ._losses import LOG_LOSS
+
 SOLVERS = ("adam", "sgd")
 SCHEDULES = ("one_cycle", "cosine", "constant", "invscaling", "adaptive")
 
@@ -71,12 +73,17 @@ class Settings:
     beta_1: float
     beta_2: float
     epsilon: float
+    l1_ratio: float = 0.0  # share of alpha that penalises |w| rather than w**2 / 2
+    clip_norm: float | None = None
+    ema_decay: float | None = None
 
     def for_engine(self):
-        """The numbers that do not change from step to step: (alpha, beta_1, beta_2, epsilon, nesterov)."""
+        """What does not change from step to step: (l2, beta_1, beta_2, epsilon, nesterov, l1, clip_norm or 0)."""
+        l1, l2 = self.alpha * self.l1_ratio, self.alpha * (1 - self.l1_ratio)
+        clip_norm = self.clip_norm or 0.0
         if self.solver == "sgd":
-            return self.alpha, self.momentum, 0.0, 0.0, self.nesterov
-        return self.alpha, self.beta_1, self.beta_2, self.epsilon, False
+            return l2, self.momentum, 0.0, 0.0, self.nesterov, l1, clip_norm
+        return l2, self.beta_1, self.beta_2, self.epsilon, False, l1, clip_norm
 
     def rates(self, t, first, n, n_steps):
         """Step sizes for steps first to first + n; `t` counts the steps that the moments remember."""
@@ -86,14 +93,24 @@ class Settings:
             rates *= np.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
         return rates
 
+    def averaging(self, t, n):
+        """What the average of the weights keeps of itself in steps t to t + n; None where nothing is averaged.
+
+        It grows with the steps that the average has seen, (1 + t) / (10 + t), so that first weights are soon forgotten.
+        """
+        if self.ema_decay is None:
+            return None
+        t = np.arange(t, t + n, dtype=np.float64)
+        return np.minimum(self.ema_decay, (1 + t) / (10 + t))
+
 
 @dataclass
 class Epoch:
-    """What one pass over the data gave."""
+    """What one pass over the data gave; `accuracy` is None where targets are no labels."""
 
     number: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     seconds: float
 
 
@@ -181,14 +198,14 @@ def shuffled(samples, seed, epoch):
 
 
 def epochs(network, X, targets, samples, settings, state, *, batch_size, max_iter, shuffle, seed, first_epoch=0,
-           report=None):  # fmt: skip
+           report=None, loss=LOG_LOSS, sample_weight=None):  # fmt: skip
     """Walk the epochs, yielding after each.
 
     Parameters
     ----------
     network : Network
     X, targets : ndarray
-        Images, and the class number of each.
+        Images, and the targets of each that the loss takes.
     samples : ndarray of intp
         The images to train on.
     settings : Settings
@@ -202,6 +219,9 @@ def epochs(network, X, targets, samples, settings, state, *, batch_size, max_ite
         Number of the first epoch in the random stream; the schedule starts at 0 all the same.
     report : callable, default=None
         Called with (epoch, share of the epoch done) between stretches.
+    loss : Loss, default=LOG_LOSS
+    sample_weight : ndarray of shape (n_samples,), float64, default=None
+        By sample number; of mean 1 over `samples`.
 
     Yields
     ------
@@ -215,7 +235,8 @@ def epochs(network, X, targets, samples, settings, state, *, batch_size, max_ite
         start = time.perf_counter()
         order = np.ascontiguousarray(shuffled(samples, seed, first_epoch + epoch) if shuffle else samples, np.intp)
         rates = settings.rates(state.t, epoch * n_batches, n_batches, max_iter * n_batches)
-        loss, n_correct, batch = 0.0, 0, 0
+        averaging = settings.averaging(state.t, n_batches)
+        total, n_correct, batch = 0.0, 0, 0
         while batch < n_batches:
             began = time.perf_counter()
             n_threads = threads.choose(began)
@@ -223,18 +244,20 @@ def epochs(network, X, targets, samples, settings, state, *, batch_size, max_ite
             n_done, stretch_loss, stretch_correct = network.train(
                 X, targets, order, bounds[batch:], state=state, solver=settings.solver, rates=rates[batch:],
                 settings=settings.for_engine(), seed=seed, epoch=first_epoch + epoch, n_threads=n_threads,
-                seconds=TRIAL_SECONDS if is_trial else STRETCH_SECONDS, largest=min(batch_size, n),
+                seconds=TRIAL_SECONDS if is_trial else STRETCH_SECONDS, largest=min(batch_size, n), loss=loss,
+                sample_weight=sample_weight, averaging=None if averaging is None else averaging[batch:],
             )  # fmt: skip
             threads.learn(n_threads, (time.perf_counter() - began) / n_done)
             state.t += n_done
             batch += n_done
-            loss += stretch_loss
+            total += stretch_loss
             n_correct += stretch_correct
-            if not math.isfinite(loss):
+            if not math.isfinite(total):
                 raise ValueError(
-                    f"Training diverged in epoch {epoch + 1}: the loss is {loss}. Solver produced non-finite parameter "
-                    f"weights; lower learning_rate_init (now {settings.peak:g}), or scale the input data"
+                    f"Training diverged in epoch {epoch + 1}: the loss is {total}. Solver produced non-finite "
+                    f"parameter weights; lower learning_rate_init (now {settings.peak:g}), or scale the input data"
                 )
             if report is not None:
                 report(epoch, batch / n_batches)
-        yield Epoch(epoch, loss / n, n_correct / n, time.perf_counter() - start)
+        accuracy = n_correct / n if loss.takes_labels else None
+        yield Epoch(epoch, total / n, accuracy, time.perf_counter() - start)

@@ -167,7 +167,7 @@ def test_adam_rates_go_on_from_remembered_moments():
 def test_sgd_rates_are_those_of_the_schedule():
     sgd = settings(solver="sgd", schedule="cosine")
     np.testing.assert_array_equal(sgd.rates(7, 0, 10, 20), learning_rates("cosine", 0.001, np.arange(10), 20))
-    assert sgd.for_engine() == (0.0, 0.9, 0.0, 0.0, True)
+    assert sgd.for_engine() == (0.0, 0.9, 0.0, 0.0, True, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ and back, before it touches the next:
         last stage: forward, loss, backward                                a task per slot
         stages but the last, backwards                                     a task per slot (or per tile)
           before each the sums of gradients, where the next one normalises a task per block of channels
+        where the gradient's norm is clipped: its sum of squares           a task per block of weights
         sum the slots' gradients in their order and move the weights       a task per block of weights
 
 Wide dense layers and batch normalisation begin a stage.  How many slots a mini-batch has depends on its size only.
@@ -19,6 +20,7 @@ results do not depend on the number of threads.
 """
 from cpython.ref cimport PyObject
 from cython.parallel cimport parallel, prange, threadid
+from libc.math cimport NAN, isfinite, isnan, sqrt
 from libc.stdint cimport int32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -26,10 +28,10 @@ import numpy as np
 
 from .clock cimport skconv_barrier, skconv_seconds
 from .dense cimport DenseLayer
-from .layer cimport Layer, Pass, round_up
+from .layer cimport Layer, Pass, round_up, sample_number
 from .normalization cimport BatchNormLayer
 from .prediction cimport Batch, Predictor
-from .table cimport Update
+from .table cimport LOG_LOSS, Update
 
 cdef enum:
     MAX_SLOTS = 16          # of a mini-batch: as many threads can share it
@@ -41,6 +43,7 @@ cdef struct Block:
     Py_ssize_t n
     Py_ssize_t n_buffers    # 0: one per slot of the mini-batch
     bint decays
+    double squares          # of the gradients, where their norm is clipped
 
 
 cdef class Engine(Predictor):
@@ -161,8 +164,9 @@ cdef class Engine(Predictor):
         cdef:
             Pass p
             Py_ssize_t stage = self.n_stages - 1, first, last = (slot + 1) * b.n // b.n_slots, i, correct = 0
-            Py_ssize_t row = self.n_outputs * self.k.itemsize
-            double loss = 0
+            Py_ssize_t row = self.n_outputs * self.k.itemsize, number
+            const char *outputs
+            double loss = 0, weight = 1, value
             bint hit
         memset(self.slots + slot * self.slot_size, 0, self.slot_size)
         if self.stages[stage].norm != NULL:
@@ -184,10 +188,21 @@ cdef class Engine(Predictor):
                 if b.dy != NULL:
                     memcpy(p.dy + i * row, b.dy + (first + i) * row, row)
                     continue
-                loss += self.k.softmax_cross_entropy(
-                    (<Layer> self.layer_pointers[self.n_layers - 1]).output(&p, i), self.n_outputs,
-                    b.targets[p.order[i] if p.order != NULL else p.first + i], 1.0 / b.n, p.dy + i * row, &hit)
-                correct += hit
+                outputs = (<Layer> self.layer_pointers[self.n_layers - 1]).output(&p, i)
+                number = sample_number(&p, i)
+                if b.sample_weight != NULL:
+                    weight = b.sample_weight[number]
+                if b.loss == LOG_LOSS:
+                    value = self.k.softmax_cross_entropy(outputs, self.n_outputs, b.labels[number], b.parameter,
+                                                         weight / b.n, p.dy + i * row, &hit)
+                    correct += hit
+                else:
+                    value = self.k.value_loss(b.loss, b.parameter, outputs, b.values + number * row, self.n_outputs,
+                                              weight / b.n, p.dy + i * row)
+                if weight == 0:     # not even infinity counts
+                    memset(p.dy + i * row, 0, row)
+                else:
+                    loss += weight * value
             self._backward_layers(b, stage, first, &p)
             first += b.chunk
         self.slot_loss[slot] = loss
@@ -240,23 +255,48 @@ cdef class Engine(Predictor):
             return 0
         return (<BatchNormLayer> self.stages[stage].norm).n_tasks
 
-    cdef void _update_block(self, const Batch *b, Py_ssize_t block, int solver, char *weights, char *state_1,
-                            char *state_2) noexcept nogil:
-        """Move one block of weights; solver 0 only sums the gradients into state_1."""
+    cdef void _join_block(self, const Batch *b, Py_ssize_t block) noexcept nogil:
+        """Sum the slots' gradients of one block, in their order, into the first slot's."""
+        cdef:
+            Update u
+            Block *blk = self.blocks + block
+        u.n = blk.n
+        u.n_buffers = blk.n_buffers if blk.n_buffers > 0 else b.n_slots
+        u.buffer_stride = self.slot_size // self.k.itemsize
+        blk.squares = self.k.join_buffers(&u, blk.gradients)
+
+    cdef double _clipping(self, const Batch *b) noexcept nogil:
+        """The factor that brings the norm of all gradients down to the largest that is allowed."""
+        cdef:
+            Py_ssize_t block
+            double norm = 0
+        for block in range(self.n_blocks):
+            norm += self.blocks[block].squares
+        if not isfinite(norm):
+            return NAN      # a factor of 0 would hide what went wrong
+        norm = sqrt(norm)
+        return 1 if norm <= b.clip_norm else b.clip_norm / norm
+
+    cdef void _update_block(self, const Batch *b, Py_ssize_t block, int solver, double share, char *weights,
+                            char *state_1, char *state_2) noexcept nogil:
+        """Move one block of weights, and their average; solver 0 only sums the gradients into state_1."""
         cdef:
             Update u = b.update
             Block *blk = self.blocks + block
             Py_ssize_t at = blk.weights * self.k.itemsize
         u.n = blk.n
-        u.n_buffers = blk.n_buffers if blk.n_buffers > 0 else b.n_slots
+        u.n_buffers = blk.n_buffers if blk.n_buffers > 0 else 1 if b.clip_norm > 0 else b.n_slots
         u.buffer_stride = self.slot_size // self.k.itemsize
         u.decay = u.decay / b.n if blk.decays else 0
+        u.l1 = b.l1 / b.n if blk.decays else 0
         if solver == 0:
             self.k.add_buffers(&u, blk.gradients, weights + at, state_1 + at)
         elif solver == 1:
             self.k.sgd(&u, blk.gradients, weights + at, state_1 + at)
         else:
             self.k.adam(&u, blk.gradients, weights + at, state_1 + at, state_2 + at)
+        if b.average != NULL:
+            self.k.average(weights + at, u.n, share, b.average + at)
 
     cdef void _finish_batch(self, const Batch *b, bint moves) noexcept nogil:
         """Add up the slots' losses, in their order, move the running statistics, and look at the clock."""
@@ -264,6 +304,8 @@ cdef class Engine(Predictor):
         for slot in range(b.n_slots):
             self.loss_sum += self.slot_loss[slot]
             self.n_correct += self.slot_correct[slot]
+        if isnan(b.update.scale):
+            self.loss_sum = NAN     # and so are all weights now
         for stage in range(self.n_stages):
             if self.stages[stage].norm != NULL and moves and b.base.training:
                 (<BatchNormLayer> self.stages[stage].norm).move_running(b.n)
@@ -271,10 +313,11 @@ cdef class Engine(Predictor):
 
     # ---- calls -------------------------------------------------------------------------------------------------
 
-    def train(self, x, const Py_ssize_t[::1] order, const Py_ssize_t[::1] bounds, const int32_t[::1] targets, *,
+    def train(self, x, const Py_ssize_t[::1] order, const Py_ssize_t[::1] bounds, const int32_t[::1] labels, *,
               int n_threads, int solver, settings, const double[::1] rates, size_t weights, size_t state_1,
               size_t state_2, uint64_t seed=0, uint64_t epoch=0, bint training=True, double seconds=1e9,
-              size_t dy=0, size_t dx=0):
+              int loss=LOG_LOSS, double parameter=0, size_t values=0, const double[::1] sample_weight=None,
+              const double[::1] averaging=None, size_t average=0, size_t dy=0, size_t dx=0):
         """Run consecutive mini-batches, the i-th on samples order[bounds[i]:bounds[i + 1]], for `seconds` at most.
 
         Returns the number of mini-batches run, at least one.
@@ -282,12 +325,14 @@ cdef class Engine(Predictor):
         Parameters
         ----------
         x : ndarray, as in predict
-        order, bounds, targets
-            Sample numbers, mini-batches (of at most `capacity` samples), classes by sample number.
+        order, bounds, labels
+            Sample numbers, mini-batches (of at most `capacity` samples), classes by sample number; no classes (None)
+            where the loss takes `values` or is given by `dy`.
         n_threads : int
         solver : {0, 1, 2}
             0: sum the gradients into state_1; 1: SGD; 2: Adam.
-        settings : (alpha, beta_1, beta_2, epsilon, nesterov)
+        settings : (alpha, beta_1, beta_2, epsilon, nesterov, l1, clip_norm)
+            The last is 0 where the norm of the gradient is not clipped.
         rates : (n_batches,)
         weights, state_1, state_2 : int
             Addresses of the flat vectors.
@@ -297,6 +342,14 @@ cdef class Engine(Predictor):
             Whether dropout acts, and batch normalisation takes the mini-batch's statistics.
         seconds : float
             No mini-batch begins later.
+        loss, parameter
+            LossKind, and its number: label smoothing or Huber's delta.
+        values : int
+            Address of the targets of losses that take no labels, (n_samples, n_outputs) by sample number.
+        sample_weight : (n_samples,) or None
+            Factors of the samples' losses.
+        averaging, average : (n_batches,) or None, and an address or 0
+            After mini-batch i, the average moves by 1 - averaging[i] of its distance from the weights.
         dy, dx : int
             Addresses: gradients by the outputs, in place of the loss, and room for those by the input; or 0.
         """
@@ -311,20 +364,28 @@ cdef class Engine(Predictor):
             const Py_ssize_t *samples = &order[0]
             const Py_ssize_t *starts = &bounds[0]
             const double *steps = &rates[0]
+            const double *factors = NULL if averaging is None else &averaging[0]
         room = np.zeros(threads * sizeof(Batch), dtype=np.int8)     # a batch per thread: nothing shared is written
         cdef char[::1] view = room
         batches = <Batch *> &view[0]
         for thread in range(threads):
             b = batches + thread
             self._set_data(b, x)
-            b.targets = &targets[0]
+            b.loss = loss
+            b.parameter = parameter
+            b.labels = NULL if labels is None else &labels[0]
+            b.values = <const char *> values
+            b.sample_weight = NULL if sample_weight is None else &sample_weight[0]
+            b.average = <char *> average
             b.dy = <const char *> dy
             b.dx = <char *> dx
             b.base.keep = True
             b.base.training = training
             b.base.seed = seed
             b.base.epoch = epoch
-            b.update.decay, b.update.beta_1, b.update.beta_2, b.update.epsilon, b.update.nesterov = settings
+            (b.update.decay, b.update.beta_1, b.update.beta_2, b.update.epsilon, b.update.nesterov, b.l1,
+             b.clip_norm) = settings
+            b.update.scale = 1
         self.loss_sum = 0
         self.n_correct = 0
         self.is_late = False
@@ -366,11 +427,16 @@ cdef class Engine(Predictor):
                 # all have met at another one: all leave at the same mini-batch.
                 if self.is_interrupted:
                     break
+                if b.clip_norm > 0:
+                    for task in prange(self.n_blocks, schedule="dynamic"):
+                        self._join_block(b, task)
+                    skconv_barrier()
+                    b.update.scale = self._clipping(b)
                 for task in prange(self.n_blocks + 1, schedule="dynamic"):
                     if task == self.n_blocks:
                         self._finish_batch(b, solver != 0)
                     else:
-                        self._update_block(b, task, solver, w, s1, s2)
+                        self._update_block(b, task, solver, 0 if factors == NULL else 1 - factors[j], w, s1, s2)
                 skconv_barrier()
                 b.n_done = j + 1
                 if self.is_late:

@@ -26,7 +26,8 @@ from .kernels.separable cimport (
     pixel_moments, pixel_moments_gradient, respond, store_pixels,
 )
 from .table cimport Clip, Kernels, Product, Update, Warp, Windows
-from .kernels.training cimport adam, add_buffers, load_line, sgd, softmax, softmax_cross_entropy
+from .kernels.loss cimport softmax_cross_entropy, value_loss
+from .kernels.training cimport adam, add_buffers, average, join_buffers, load_line, sgd, softmax
 from .kernels.winograd cimport winograd_input, winograd_output, winograd_weights
 
 cdef extern from "tile.h" nogil:
@@ -292,9 +293,15 @@ cdef void _softmax(void *x, Py_ssize_t n) noexcept nogil:
     softmax(<real *> x, n)
 
 
-cdef double _softmax_cross_entropy(const void *logits, Py_ssize_t n_classes, Py_ssize_t target, double scale,
-                                   void *gradient, bint *correct) noexcept nogil:
-    return softmax_cross_entropy(<const real *> logits, n_classes, target, scale, <real *> gradient, correct)
+cdef double _softmax_cross_entropy(const void *logits, Py_ssize_t n_classes, Py_ssize_t target, double smoothing,
+                                   double scale, void *gradient, bint *correct) noexcept nogil:
+    return softmax_cross_entropy(<const real *> logits, n_classes, target, smoothing, scale, <real *> gradient,
+                                 correct)
+
+
+cdef double _value_loss(int kind, double parameter, const void *outputs, const void *targets, Py_ssize_t n,
+                        double scale, void *gradient) noexcept nogil:
+    return value_loss(kind, parameter, <const real *> outputs, <const real *> targets, n, scale, <real *> gradient)
 
 
 cdef void _adam(const Update *u, const void *gradients, void *weights, void *m, void *v) noexcept nogil:
@@ -307,6 +314,14 @@ cdef void _sgd(const Update *u, const void *gradients, void *weights, void *velo
 
 cdef void _add_buffers(const Update *u, const void *gradients, const void *weights, void *out) noexcept nogil:
     add_buffers(u, <const real *> gradients, <const real *> weights, <real *> out)
+
+
+cdef double _join_buffers(const Update *u, void *gradients) noexcept nogil:
+    return join_buffers(u, <real *> gradients)
+
+
+cdef void _average(const void *weights, Py_ssize_t n, double share, void *out) noexcept nogil:
+    average(<const real *> weights, n, share, <real *> out)
 
 
 cdef double _fma_chains(Py_ssize_t n) noexcept nogil:
@@ -369,9 +384,12 @@ kernels.adjust_line = _adjust_line
 kernels.load_line = _load_line
 kernels.softmax = _softmax
 kernels.softmax_cross_entropy = _softmax_cross_entropy
+kernels.value_loss = _value_loss
 kernels.adam = _adam
 kernels.sgd = _sgd
 kernels.add_buffers = _add_buffers
+kernels.join_buffers = _join_buffers
+kernels.average = _average
 kernels.fma_chains = _fma_chains
 kernels.fma_flops = fma_flops
 

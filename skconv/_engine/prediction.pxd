@@ -6,13 +6,20 @@ from .table cimport Kernels, Update
 
 cdef struct Batch:
     Pass base               # what all passes of the mini-batch share
-    const int32_t *targets  # by sample number ...
+    int loss                # LossKind
+    double parameter        # of the loss: label smoothing or Huber's delta
+    const int32_t *labels   # targets of the log loss, by sample number ...
+    const char *values      # ... or of the others, (., n_outputs) ...
     const char *dy          # ... or, in place of the loss, its gradient by the outputs
+    const double *sample_weight     # by sample number, or NULL
     char *dx                # and room for its gradient by the input, or NULL
     Py_ssize_t n
     Py_ssize_t n_slots
     Py_ssize_t chunk        # samples that go through a stage together
     Py_ssize_t n_done       # mini-batches of the call
+    double l1               # of the whole mini-batch, as update.decay is
+    double clip_norm        # largest norm of the gradient, or 0 for any
+    char *average           # of the weights, or NULL
     Update update           # settings of the solver, with the mini-batch's rate
 
 cdef struct Stage:

@@ -39,6 +39,14 @@ cdef enum Response:       # in the order of skconv._separable
 cdef enum:
     MAX_COLUMNS = 64      # of a unit of a bank of separable filters, skconv._separable.BLOCK_COLUMNS
 
+cdef enum LossKind:       # in the order of skconv._losses.LOSSES
+    LOG_LOSS = 0
+    BINARY_LOG_LOSS = 1
+    SQUARED_ERROR = 2
+    ABSOLUTE_ERROR = 3
+    HUBER = 4
+    POISSON = 5
+
 cdef enum Source:
     FROM_UINT8 = 0
     FROM_FLOAT32 = 1
@@ -86,7 +94,9 @@ cdef struct Update:
     Py_ssize_t n
     Py_ssize_t n_buffers
     Py_ssize_t buffer_stride
-    double decay                # alpha / n_samples for weights, 0 for intercepts
+    double decay                # L2 penalty / n_samples for weights, 0 for intercepts
+    double l1                   # L1 penalty / n_samples for weights, 0 for intercepts
+    double scale                # of the gradient, where its norm is clipped
     double rate
     double beta_1               # momentum, for SGD
     double beta_2
@@ -197,11 +207,15 @@ cdef struct Kernels:
     void (*load_line)(int source, const void *x, Py_ssize_t n, const void *mean, const void *scale,
                       void *y) noexcept nogil
     void (*softmax)(void *x, Py_ssize_t n) noexcept nogil
-    double (*softmax_cross_entropy)(const void *logits, Py_ssize_t n_classes, Py_ssize_t target, double scale,
-                                    void *gradient, bint *correct) noexcept nogil
+    double (*softmax_cross_entropy)(const void *logits, Py_ssize_t n_classes, Py_ssize_t target, double smoothing,
+                                    double scale, void *gradient, bint *correct) noexcept nogil
+    double (*value_loss)(int kind, double parameter, const void *outputs, const void *targets, Py_ssize_t n,
+                         double scale, void *gradient) noexcept nogil
 
     void (*adam)(const Update *u, const void *gradients, void *weights, void *m, void *v) noexcept nogil
     void (*sgd)(const Update *u, const void *gradients, void *weights, void *velocity) noexcept nogil
     void (*add_buffers)(const Update *u, const void *gradients, const void *weights, void *out) noexcept nogil
+    double (*join_buffers)(const Update *u, void *gradients) noexcept nogil
+    void (*average)(const void *weights, Py_ssize_t n, double share, void *out) noexcept nogil
     double (*fma_chains)(Py_ssize_t n) noexcept nogil
     Py_ssize_t fma_flops
