@@ -117,6 +117,11 @@ class Network:
             intercepts.append(intercept if segment.n_intercepts else None)
         return coefs, intercepts
 
+    def weighted_operations(self):
+        """Yield (segment, operation) of all operations with weights, in order."""
+        for i, segment in self._segments.items():
+            yield segment, self.operations[i]
+
     @property
     def arrays(self):
         """Everything that is learned: weights, then intercepts, then means and variances."""
