@@ -194,7 +194,7 @@ def bind(layers, image_shape):
     return operations
 
 
-def initialize(network, layers, images, rng, *, trains=False):
+def initialize(network, layers, images, rng, *, trains=False, sample_weight=None):
     """Give a network its first weights, layer after layer: drawn, given, or found in what reaches the layer.
 
     Parameters
@@ -209,6 +209,8 @@ def initialize(network, layers, images, rng, *, trains=False):
     trains : bool, default=False
         Whether training follows, which finds statistics by itself: they are then looked for only where filters are to
         be found in what comes out.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Weights of the images, where filters or statistics are found in them.
     """
     start = end = n_statistics = 0
     shape = images.shape[1:]
@@ -220,7 +222,8 @@ def initialize(network, layers, images, rng, *, trains=False):
             needed = not trains or any(later.learns for _, later in layers[i:])
             looks = layer.learns or (layer.standardizes and needed)
             if looks or not layer.standardizes:
-                layer.initialize(part, Maps(images, _before(network, start) if looks else None), rng)
+                before = _before(network, start) if looks else None
+                layer.initialize(part, Maps(images, before, sample_weight), rng)
             else:
                 part.initialize(rng)
             network.weights[end : end + part.n_weights] = part.weights  # they follow each other in the flat vector

@@ -310,7 +310,7 @@ def _check_features(estimator, X, array, shape):
     validate_data(estimator, flat, reset=False, skip_check_array=True)
 
 
-def channel_moments(blocks):
+def channel_moments(blocks, sample_weight=None):
     """Mean and mean square deviation of every channel over all samples and pixels, in float64.
 
     Works through the images once, piece by piece, whatever their dtype: two passes over a piece, which is in the cache,
@@ -321,11 +321,15 @@ def channel_moments(blocks):
     ----------
     blocks : iterable of ndarray of shape (n_samples, ..., n_channels), C-contiguous
         The images, in as many arrays as they come in.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Weights of the samples of all blocks, not all of them zero. An integer is a repetition, and zero is absence.
 
     Returns
     -------
     mean, variance : ndarray of shape (n_channels,)
     """
+    if sample_weight is not None:
+        return _weighted_moments(blocks, np.asarray(sample_weight, dtype=np.float64))
     origin, count = None, 0
     for images in blocks:
         n_channels = images.shape[-1]
@@ -347,6 +351,39 @@ def channel_moments(blocks):
             count += n
             mean += delta * (n / count)
             squares += _channel_sums(np.square(piece, out=piece), n_channels, row)
+            squares += delta**2 * (n * ((count - n) / count))
+    return origin + mean, squares / count
+
+
+def _weighted_moments(blocks, sample_weight):
+    """The same for weighted samples, of which a piece holds whole ones."""
+    origin, count, first = None, 0.0, 0
+    for images in blocks:
+        n_channels = images.shape[-1]
+        weights = sample_weight[first : first + len(images)]
+        first += len(images)
+        present = np.flatnonzero(weights)
+        values = images.reshape(len(images), -1)
+        row = n_channels * max(1, 1024 // n_channels)
+        step = max(1, 2**18 // max(values.shape[1], 1))
+        for start in range(0, len(present), step):
+            samples = present[start : start + step]
+            piece = values[samples].astype(np.float64)
+            if origin is None:
+                origin = piece[0, :n_channels].copy()
+                mean, squares = np.zeros(n_channels), np.zeros(n_channels)
+            pixels = piece.reshape(len(samples), -1, n_channels)
+            factors = weights[samples, np.newaxis, np.newaxis]
+            n = weights[samples].sum() * pixels.shape[1]
+            pixels -= origin
+            piece_mean = _channel_sums((pixels * factors).reshape(-1), n_channels, row) / n
+            pixels -= piece_mean
+            delta = piece_mean - mean
+            count += n
+            mean += delta * (n / count)
+            np.square(pixels, out=pixels)
+            pixels *= factors
+            squares += _channel_sums(piece.reshape(-1), n_channels, row)
             squares += delta**2 * (n * ((count - n) / count))
     return origin + mean, squares / count
 

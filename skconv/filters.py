@@ -1,9 +1,10 @@
 """Where the filters of a convolution come from when they are found in data: patches of what the layer sees.
 
-A family is a function ``family(x, n_filters, rng) -> filters, intercepts`` of patches `x`, one per row, which it may
-overwrite; `FAMILIES` holds them by the name that ``Conv2DTransformer(filters=name)`` knows. They all compute in float64
-and with one thread: a sum that BLAS or OpenMP share out has other bits for every number of threads, and a bounded
-sample of patches takes a second at most where a network trains for minutes.
+A family is a function ``family(x, n_filters, rng, weights=None) -> filters, intercepts`` of patches `x`, one per row,
+which it may overwrite, and of their weights, where not all are 1; `FAMILIES` holds them by the name that
+``Conv2DTransformer(filters=name)`` knows. They all compute in float64 and with one thread: a sum that BLAS or OpenMP
+share out has other bits for every number of threads, and a bounded sample of patches takes a second at most where a
+network trains for minutes.
 """
 
 import math
@@ -40,6 +41,8 @@ class Maps:
     images : ndarray of shape (n_samples, *in_shape)
     network : Network or None
         The layers before.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights of the images, not all of them zero; an integer is a repetition, and zero is absence.
 
     Attributes
     ----------
@@ -47,9 +50,10 @@ class Maps:
         Of one sample's map.
     """
 
-    def __init__(self, images, network=None):
+    def __init__(self, images, network=None, sample_weight=None):
         self.images = images
         self.network = network
+        self.sample_weight = sample_weight
         self.shape = images.shape[1:] if network is None else network.out_shape
 
     def __len__(self):
@@ -85,8 +89,11 @@ def draw_patches(maps, kernel_size, dilation, rng):
 
     Returns
     -------
-    ndarray of shape (n_patches, prod(kernel_size), n_channels), float64
+    patches : ndarray of shape (n_patches, prod(kernel_size), n_channels), float64
         At most `MAX_PATCHES`, and at most `MAX_VALUES` values.
+    weights : ndarray of shape (n_patches,), or None
+        Those of the samples, where these have some and all patches are taken. Where patches are drawn, samples give
+        patches in proportion to their weight.
     """
     *size, n_channels = maps.shape
     n_taps = math.prod(kernel_size)
@@ -96,18 +103,28 @@ def draw_patches(maps, kernel_size, dilation, rng):
     n_windows = math.prod(counts)
 
     n_patches = max(1, min(MAX_PATCHES, MAX_VALUES // (n_taps * n_channels)))
-    n_samples = min(len(maps), n_patches if maps.network is None else min(n_patches, MAX_SAMPLES))
-    samples = np.arange(len(maps))
-    if n_samples < len(maps):
-        from sklearn.utils.random import sample_without_replacement
+    samples = np.arange(len(maps)) if maps.sample_weight is None else np.flatnonzero(maps.sample_weight)
+    weights = None if maps.sample_weight is None else maps.sample_weight[samples]
+    n_samples = min(len(samples), n_patches if maps.network is None else min(n_patches, MAX_SAMPLES))
+    if n_samples < len(samples):
+        if weights is None:
+            from sklearn.utils.random import sample_without_replacement
 
-        samples = np.sort(sample_without_replacement(len(maps), n_samples, random_state=rng))
+            samples = np.sort(sample_without_replacement(len(maps), n_samples, random_state=rng))
+        else:
+            drawn, weights = np.unique(_draw_weighted(weights, n_samples, rng), return_counts=True)
+            samples, n_samples = samples[drawn], len(drawn)
     if n_samples * n_windows <= n_patches:
         n_patches = n_samples * n_windows
         windows = np.tile(np.arange(n_windows), n_samples)
+        owners = np.repeat(np.arange(n_samples), n_windows)
+        weights = None if weights is None else np.asarray(weights, dtype=np.float64)[owners]
     else:
         windows = rng.randint(n_windows, size=n_patches, dtype=np.int64)
-    owners = np.arange(n_patches) * n_samples // n_patches  # as many from every sample, give or take one
+        if weights is None:
+            owners = np.arange(n_patches) * n_samples // n_patches  # as many from every sample, give or take one
+        else:
+            owners, weights = _draw_weighted(weights, n_patches, rng), None
     starts = np.stack(np.unravel_index(windows, counts), axis=-1) + lowest
 
     patches = np.empty((n_patches, n_taps, n_channels))
@@ -118,7 +135,18 @@ def draw_patches(maps, kernel_size, dilation, rng):
             b = min(a + _BLOCK_PATCHES, stop)
             patches[a:b] = _cut(block, rows[owners[a:b] - done], starts[a:b], kernel_size, dilation)
         first, done = stop, done + len(rows)
-    return patches
+    return patches, weights
+
+
+def _draw_weighted(weights, n, rng):
+    """Draw n numbers, in order, number i as often as its share of the positive weights says, give or take one.
+
+    At equal distances along the weights, one behind the other in a random order: systematic sampling (Madow 1949).
+    """
+    order = rng.permutation(len(weights))
+    ends = np.cumsum(weights[order], dtype=np.float64)
+    at = np.searchsorted(ends, (np.arange(n) + rng.uniform()) * (ends[-1] / n), side="right")
+    return np.sort(order[np.minimum(at, len(order) - 1)])
 
 
 def _cut(maps, samples, starts, kernel_size, dilation):
@@ -142,7 +170,7 @@ def _cut(maps, samples, starts, kernel_size, dilation):
 # ---- families ------------------------------------------------------------------------------------------------------
 
 
-def patches(x, n_filters, rng):
+def patches(x, n_filters, rng, weights=None):
     """Use patches themselves: mean removed, divided by their norm, drawn at random [1]_, [2]_.
 
     Constant patches are passed over, and where there are fewer others than filters, they repeat; where there are none
@@ -159,11 +187,16 @@ def patches(x, n_filters, rng):
     usable = np.flatnonzero(norms)
     if len(usable) == 0:
         return _mean_filters(x, n_filters), np.zeros(n_filters)
-    chosen = np.resize(rng.permutation(usable), n_filters)
+    if weights is None:
+        chosen = np.resize(rng.permutation(usable), n_filters)
+    else:
+        share = weights[usable] / weights[usable].sum()
+        n_chosen = min(n_filters, len(usable))
+        chosen = np.resize(rng.choice(usable, n_chosen, replace=False, p=share), n_filters)
     return x[chosen] / norms[chosen, None], np.zeros(n_filters)
 
 
-def whitening(x, n_filters, rng):
+def whitening(x, n_filters, rng, weights=None):
     """Use leading eigenvectors of the patches' covariance, over the root of the eigenvalue, and their negatives [1]_.
 
     The filters e_i / sqrt(l_i + eps), i = 1 ... ceil(n_filters / 2), then as many of their negatives as are left; eps
@@ -177,15 +210,15 @@ def whitening(x, n_filters, rng):
        "How to train your ResNet 8: bag of tricks", 2019.
     """
     n_vectors = -(-n_filters // 2)
-    mean = x.mean(axis=0)
-    values, vectors, trace = _principal(x, mean, n_vectors)
+    mean = _mean(x, weights)
+    values, vectors, trace = _principal(x, mean, n_vectors, weights)
     vectors = vectors / _deviation(values, _EPS_WHITENING * trace / x.shape[1])[:, None]
     intercepts = -vectors @ mean
     negative = slice(n_filters - n_vectors)
     return np.concatenate([vectors, -vectors[negative]]), np.concatenate([intercepts, -intercepts[negative]])
 
 
-def pca(x, n_filters, rng):
+def pca(x, n_filters, rng, weights=None):
     """Use leading eigenvectors of the covariance of patches whose own mean was removed [1]_.
 
     Orthonormal; those before the last one do not see the brightness of a patch.
@@ -196,10 +229,10 @@ def pca(x, n_filters, rng):
        Transactions on Image Processing 24(12), 2015.
     """
     x, _ = _without_mean(x)
-    return _principal(x, x.mean(axis=0), n_filters)[1], np.zeros(n_filters)
+    return _principal(x, _mean(x, weights), n_filters, weights)[1], np.zeros(n_filters)
 
 
-def kmeans(x, n_filters, rng):
+def kmeans(x, n_filters, rng, weights=None):
     """Use centres of clusters of whitened patches, by their direction [1]_.
 
     1. The mean of every patch is removed, and it is divided by its contrast sqrt(v + 0.01 * mean of v), where v is the
@@ -223,10 +256,11 @@ def kmeans(x, n_filters, rng):
     if not norms.any():
         return _mean_filters(x, n_filters), np.zeros(n_filters)
     variance = norms**2 / x.shape[1]
-    typical = math.sqrt(1.01 * variance.mean())
-    x /= np.sqrt(variance + 0.01 * variance.mean())[:, None]
-    mean = x.mean(axis=0)
-    values, vectors, trace = _principal(x, mean, x.shape[1])  # x - mean from here on
+    mean_variance = _mean(variance, weights)
+    typical = math.sqrt(1.01 * mean_variance)
+    x /= np.sqrt(variance + 0.01 * mean_variance)[:, None]
+    mean = _mean(x, weights)
+    values, vectors, trace = _principal(x, mean, x.shape[1], weights)  # x - mean from here on
     scaled = vectors / _deviation(values, _EPS_KMEANS * trace / x.shape[1])[:, None]
     x = x @ (scaled.T @ vectors)
     norms = _norms(x)
@@ -237,7 +271,7 @@ def kmeans(x, n_filters, rng):
     model = MiniBatchKMeans(
         min(n_filters, len(x)), n_init=n_init, batch_size=max(1024, 4 * n_filters), random_state=rng
     )
-    centres = model.fit(x).cluster_centers_
+    centres = model.fit(x, sample_weight=None if weights is None else weights[usable]).cluster_centers_
     norms = _norms(centres)
     centres /= np.where(norms > 0, norms, 1)[:, None]
     filters = centres @ scaled.T @ vectors
@@ -269,7 +303,14 @@ def _mean_filters(x, n_filters):
     return np.full((n_filters, x.shape[1]), 1 / math.sqrt(x.shape[1]))
 
 
-def _principal(x, mean, n_vectors):
+def _mean(x, weights):
+    """Mean of the rows."""
+    if weights is None:
+        return x.mean(axis=0)
+    return weights @ x / weights.sum()
+
+
+def _principal(x, mean, n_vectors, weights=None):
     """Leading eigenvalues and eigenvectors (rows) of the covariance of `x`, and its trace; leaves ``x - mean`` in `x`.
 
     The largest component of every vector is positive; of those that rounding cannot tell apart, the first one.
@@ -277,8 +318,13 @@ def _principal(x, mean, n_vectors):
     from scipy.linalg import eigh
 
     x -= mean
-    covariance = x.T @ x
-    covariance /= len(x)
+    if weights is None:
+        covariance = x.T @ x
+        covariance /= len(x)
+    else:
+        scaled = x * np.sqrt(weights / weights.sum())[:, None]
+        covariance = scaled.T @ scaled
+        del scaled
     n = len(covariance)
     values, vectors = eigh(covariance, subset_by_index=(n - n_vectors, n - 1))
     values, vectors = np.maximum(values[::-1], 0), vectors.T[::-1]
@@ -377,14 +423,14 @@ def find_filters(family, maps, kernel_size, n_filters, rng, *, dilation=None, gr
     n_channels = maps.shape[-1]
     n_taps = math.prod(kernel_size)
     dilation = (1,) * len(kernel_size) if dilation is None else dilation
-    x = draw_patches(maps, kernel_size, dilation, rng)
+    x, weights = draw_patches(maps, kernel_size, dilation, rng)
     filters = np.zeros((n_taps, n_channels // groups, n_filters))
     intercepts = np.zeros(n_filters)
     blocks = list(_blocks(n_channels, n_filters, groups, connections))
     with threadpool_limits(1):
         for channels, mine in blocks:
             part = x if len(blocks) == 1 and len(channels) == n_channels else x[:, :, channels]
-            found, intercepts[mine] = FAMILIES[family](part.reshape(len(x), -1), len(mine), rng)
+            found, intercepts[mine] = FAMILIES[family](part.reshape(len(x), -1), len(mine), rng, weights)
             rows = channels if groups == 1 else channels - channels[0]
             filters[:, rows[:, None], mine] = found.T.reshape(n_taps, len(rows), len(mine))
     return filters.reshape(*kernel_size, n_channels // groups, n_filters), intercepts

@@ -70,7 +70,7 @@ def found_in(family, x, kernel_size, n_filters, seed=0, **options):
 )
 def test_all_patches_where_they_are_few(spatial_ndim, kernel_size, dilation):
     x = np.random.default_rng(0).normal(size=(3, *SIZES[spatial_ndim], 2))
-    drawn = draw_patches(Maps(x), kernel_size, (dilation,) * spatial_ndim, np.random.RandomState(0))
+    drawn, _ = draw_patches(Maps(x), kernel_size, (dilation,) * spatial_ndim, np.random.RandomState(0))
     assert drawn.dtype == np.float64
     np.testing.assert_array_equal(drawn.reshape(len(drawn), -1), windows_of(x, kernel_size, dilation))
 
@@ -78,7 +78,7 @@ def test_all_patches_where_they_are_few(spatial_ndim, kernel_size, dilation):
 def test_patches_are_drawn_from_all_samples_and_places(monkeypatch):
     monkeypatch.setattr(filters, "MAX_PATCHES", 3000)
     x = np.arange(300 * 10 * 10).reshape(300, 10, 10, 1)  # the first value tells sample and place
-    drawn = draw_patches(Maps(x), (2, 3), (1, 1), np.random.RandomState(0))
+    drawn, _ = draw_patches(Maps(x), (2, 3), (1, 1), np.random.RandomState(0))
     assert drawn.shape == (3000, 6, 1)
     corner = drawn[:, 0, 0].astype(int)
     np.testing.assert_array_equal(drawn[..., 0], corner[:, None] + [0, 1, 2, 10, 11, 12])
@@ -90,20 +90,20 @@ def test_patches_are_drawn_from_all_samples_and_places(monkeypatch):
         assert np.abs(np.bincount(place, minlength=n) - expected).max() < 5 * math.sqrt(expected)
         assert len(np.bincount(place)) == n
     # Another seed draws others; the same seed the same.
-    again, other = (draw_patches(Maps(x), (2, 3), (1, 1), np.random.RandomState(seed)) for seed in (0, 1))
+    again, other = (draw_patches(Maps(x), (2, 3), (1, 1), np.random.RandomState(seed))[0] for seed in (0, 1))
     np.testing.assert_array_equal(again, drawn)
     assert not np.array_equal(other, drawn)
     # Fewer than one per sample: of different samples.
     monkeypatch.setattr(filters, "MAX_VALUES", 6 * 100)
-    few = draw_patches(Maps(x), (2, 3), (1, 1), np.random.RandomState(0))
+    few, _ = draw_patches(Maps(x), (2, 3), (1, 1), np.random.RandomState(0))
     assert len(few) == len(np.unique(few[:, 0, 0] // 100)) == 100
 
 
 def test_maps_smaller_than_the_patch_lie_in_zeros():
     x = np.array([[[1.0], [2.0]]])  # one row of two pixels
-    drawn = draw_patches(Maps(x[None]), (1, 4), (1, 1), np.random.RandomState(0))
+    drawn, _ = draw_patches(Maps(x[None]), (1, 4), (1, 1), np.random.RandomState(0))
     np.testing.assert_array_equal(drawn[..., 0], [[0, 0, 1, 2], [0, 1, 2, 0], [1, 2, 0, 0]])
-    drawn = draw_patches(Maps(x), (2,), (3,), np.random.RandomState(0))
+    drawn, _ = draw_patches(Maps(x), (2,), (3,), np.random.RandomState(0))
     np.testing.assert_array_equal(drawn[..., 0], [[0, 2], [0, 0], [1, 0]])
 
 

@@ -10,6 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from threadpoolctl import threadpool_limits
 
 import reference
 import skconv._lbfgs as lbfgs
@@ -46,10 +47,10 @@ def same_weights(mlp, network):
         mine[...] = its
 
 
-def fitted(mlp, X, y):
-    with warnings.catch_warnings():
+def fitted(model, X, y):
+    with warnings.catch_warnings(), threadpool_limits(1):  # a crowd of BLAS threads takes ten times as long
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return mlp.fit(X, y)
+        return model.fit(X, y)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_softmax_regression_is_the_one_minimum():
     result = minimize_lbfgs(
         network, X, y, np.arange(len(X)), **OPTIONS | dict(alpha=2.0, max_iter=1000, max_fun=2000, tol=1e-7)
     )
-    other = LogisticRegression(C=0.5, tol=1e-10, max_iter=2000).fit(X, y)
+    other = fitted(LogisticRegression(C=0.5, tol=1e-10, max_iter=2000), X, y)
     # scipy stops where a step gains less than 2e-9 of the loss.
     np.testing.assert_allclose(network.coefs[0], other.coef_.T, atol=5e-3)
     proba = network.predict(X, softmax=True)

@@ -113,7 +113,8 @@ class BatchNorm(Layer):
     def initialize(self, network, maps, rng):
         network.initialize(rng)
         ((mean, variance),) = network.statistics
-        mean[...], variance[...] = channel_moments(block for block, _ in maps.blocks(np.arange(len(maps))))
+        blocks = (block for block, _ in maps.blocks(np.arange(len(maps))))
+        mean[...], variance[...] = channel_moments(blocks, maps.sample_weight)
 
     def _remember(self, network):
         ((mean, variance),) = network.statistics
