@@ -13,7 +13,7 @@ except ImportError as error:
 
 from . import functional as functional
 from ._versions import show_versions
-from .cnn import CNNClassifier
+from .classifier import CNNClassifier
 from .features import ConvFeatures
 from .layers import (
     AvgPool,
@@ -32,6 +32,7 @@ from .layers import (
     MaxPool,
 )
 from .layers._gabor_kernel import gabor_kernel, gabor_parameters_from_opencv, gabor_parameters_from_skimage
+from .regressor import CNNRegressor
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ __all__ = [
     "AvgPool",
     "BatchNorm",
     "CNNClassifier",
+    "CNNRegressor",
     "ChannelPool",
     "Conv1DTransformer",
     "Conv2DTransformer",

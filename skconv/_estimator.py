@@ -1,40 +1,54 @@
-"""What classifier and regressor share: parameters, building, the training loop, the fitted network."""
+"""What classifier and regressor share: parameters, building, the course of a fit, the fitted network."""
 
-import warnings
+import copy
+import math
 
 import numpy as np
+from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from . import _architecture
-from ._augment import resolve_augmentation
+from ._callbacks import CallbackSupportMixin, FitTask, with_callbacks
+from ._fitted import FittedNetwork, frozen_copy
 from ._geometry import check_bool, check_choice, check_int, check_real
-from ._images import channel_moments, read_images
+from ._images import read_images, remember_images
 from ._interrupts import AGAIN, deferred_interrupts, take_interrupt
-from ._network import Network
-from .solvers import SCHEDULES, SOLVERS, Settings, Stopping, epochs
+from ._progress import Progress
+from ._targets import check_sample_weight
+from ._training import Course, Held, History, Judge, averaged, run_epochs, run_lbfgs
+from ._warnings import warn_user
+from .solvers import SCHEDULES, SOLVERS, Settings
 
-# Parameters that `layers` takes the place of, with their defaults.
-_FLAT = {
-    "conv_layer_sizes": "auto",
-    "activation": "relu",
-    "kernel_size": 3,
-    "stride": 1,
-    "padding": "same",
-    "pool": "max",
-    "pool_size": 2,
-    "hidden_layer_sizes": "auto",
-    "dropout": 0.25,
-}
 # "auto": mini-batches of 32 while an epoch would have few steps, and epochs until the schedule has had its steps.
 _SMALL_BATCH, _LARGE_BATCH, _SMALL_DATA = 32, 128, 10_000
 _EPOCHS, _MOST_EPOCHS, _STEPS = 10, 100, 2_000
+_LBFGS_ITERATIONS = 200
 # Parameters that are bools.
 _SWITCHES = ("standardize", "shuffle", "warm_start", "nesterovs_momentum", "early_stopping")
+# Schedules without an end of their own: a plateau ends training.
+_ENDLESS = ("constant", "invscaling", "adaptive")
 
 
-class BaseCNN(_architecture.NamedLayers):
-    """Base of the networks as estimators. Subclasses have the constructor and know about targets."""
+def is_stochastic(estimator):
+    """For `available_if`: whether `partial_fit` exists."""
+    if estimator.solver == "lbfgs":
+        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+    return True
+
+
+class BaseCNN(CallbackSupportMixin, FittedNetwork):
+    """Base of the networks as estimators. Subclasses have the constructor and know about targets:
+
+    - ``_read_y(y, n_samples, what)``: y, checked, as an array;
+    - ``_weigh(y, sample_weight)``: weights of samples with those of classes, or None;
+    - ``_strata(y)``: what a split for validation keeps the shares of, or None;
+    - ``_new_codec(y, samples, sample_weight)``: what y means to the network, see `_targets`;
+    - ``_first_codec(y, samples, sample_weight, classes)``: the same in the first call of `partial_fit`;
+    - ``_continued_codec(y, what)``: from the fitted attributes, for `what` to go on with;
+    - ``_fitted_codec()``: from the fitted attributes, to predict;
+    - ``_codec_attributes(codec)``: the fitted attributes that belong to it;
+    - ``_check_classes(classes)``: whether those of a later call of `partial_fit` are the same.
+    """
 
     # ---- parameters --------------------------------------------------------------------------------------------
 
@@ -45,9 +59,22 @@ class BaseCNN(_architecture.NamedLayers):
         if not isinstance(self.verbose, bool):
             check_int(self.verbose, "verbose", minimum=0)
         check_real(self.tol, "tol", 0, None)
-        check_int(self.n_iter_no_change, "n_iter_no_change", minimum=1)
+        if self.n_iter_no_change != math.inf:
+            check_int(self.n_iter_no_change, "n_iter_no_change", minimum=1)
         check_real(self.validation_fraction, "validation_fraction", 0, 1, inclusive="neither")
-        check_choice(self.solver, "solver", SOLVERS)
+        check_choice(self.solver, "solver", (*SOLVERS, "lbfgs"))
+        check_int(self.max_fun, "max_fun", minimum=1)
+        l1_ratio = check_real(self.l1_ratio, "l1_ratio", 0, 1)
+        if self.solver == "lbfgs":
+            if l1_ratio:
+                raise ValueError(
+                    f"solver='lbfgs' needs a smooth penalty, got l1_ratio={l1_ratio:g}; use 'adam' or 'sgd'"
+                )
+            if self.augment is not None:
+                raise ValueError(
+                    "solver='lbfgs' sees the same images in every iteration, so augment must be None; use 'adam' or "
+                    f"'sgd', got augment={self.augment!r}"
+                )
         return Settings(
             solver=self.solver,
             schedule=check_choice(self.learning_rate, "learning_rate", SCHEDULES),
@@ -59,22 +86,37 @@ class BaseCNN(_architecture.NamedLayers):
             beta_1=check_real(self.beta_1, "beta_1", 0, 1, inclusive="left"),
             beta_2=check_real(self.beta_2, "beta_2", 0, 1, inclusive="left"),
             epsilon=check_real(self.epsilon, "epsilon", 0, None, inclusive="neither"),
+            l1_ratio=l1_ratio,
+            clip_norm=None
+            if self.clip_norm is None
+            else check_real(self.clip_norm, "clip_norm", 0, None, inclusive="neither"),
+            ema_decay=None
+            if self.ema_decay is None
+            else check_real(self.ema_decay, "ema_decay", 0, 1, inclusive="neither"),
         )
 
+    def _scorer(self):
+        """What validation is judged by: a scorer, "loss", or None for accuracy or R2."""
+        if self.scoring is None or (isinstance(self.scoring, str) and self.scoring == "loss"):
+            return self.scoring
+        return check_scoring(self, self.scoring)
+
     def _batch_size(self, n_samples):
+        if self.solver == "lbfgs":
+            return n_samples
         if isinstance(self.batch_size, str):
             check_choice(self.batch_size, "batch_size", ("auto",))
             return min(n_samples, _SMALL_BATCH if n_samples <= _SMALL_DATA else _LARGE_BATCH)
         batch_size = check_int(self.batch_size, "batch_size", minimum=1)
         if batch_size > n_samples:
-            warnings.warn(
-                f"batch_size={batch_size} is larger than the {n_samples} training samples; it is clipped", stacklevel=3
-            )
+            warn_user(f"batch_size={batch_size} is larger than the {n_samples} training samples; it is clipped")
         return min(batch_size, n_samples)
 
     def _n_epochs(self, n_samples, batch_size):
         if isinstance(self.max_iter, str):
             check_choice(self.max_iter, "max_iter", ("auto",))
+            if self.solver == "lbfgs":
+                return _LBFGS_ITERATIONS
             return _architecture.n_steps_to_epochs(n_samples, batch_size, _STEPS, _EPOCHS, _MOST_EPOCHS)
         return check_int(self.max_iter, "max_iter", minimum=1)
 
@@ -84,289 +126,262 @@ class BaseCNN(_architecture.NamedLayers):
         except ValueError as error:
             raise ValueError(f"random_state={self.random_state!r}: {error}") from None
 
-    # ---- building ----------------------------------------------------------------------------------------------
-
-    def _layers_for(self, image_shape, n_outputs):
-        """Named layers with the output layer, and the attributes that say what "auto" became."""
-        sizes = {}
-        if self.layers is None:
-            layers, sizes["conv_layer_sizes_"], sizes["hidden_layer_sizes_"] = _architecture.flat_architecture(
-                self, image_shape
-            )
-        else:
-            changed = [name for name, default in _FLAT.items() if not _is_default(getattr(self, name), default)]
-            if changed:
-                raise ValueError(
-                    f"{changed[0]}={getattr(self, changed[0])!r} has no effect where layers is given; set it in a "
-                    f"layer, or leave {', '.join(changed)} at the default"
-                )
-            layers = _architecture.named_layers(self.layers, taken=self._get_param_names())
-        return [*layers, ("output", _architecture.LAYERS["Dense"](n_outputs, activation="identity"))], sizes
-
-    def _new_network(self, images, n_outputs, rng):
-        """A network with first weights, and the attributes that describe it."""
-        layers, attributes = self._layers_for(images.shape[1:], n_outputs)
-        operations = _architecture.bind(layers, images.shape[1:])
-        augment = resolve_augmentation(self.augment, images.shape[1:])
-        mean = scale = None
-        if self.standardize:
-            mean, scale = _channel_statistics(images)
-        network = Network(operations, mean=mean, scale=scale, augment=augment)
-        _architecture.initialize(network, layers, images, rng, trains=True)
-        attributes |= {"input_mean_": mean, "input_scale_": scale, "architecture_": _architecture.describe(layers)}
-        return network, attributes
-
-    def _fitted_network(self):
-        """The network of the fitted arrays; rebuilt after unpickling or where they were replaced."""
-        network = self.__dict__.get("_network")
-        if network is None or not self._agrees(network):
-            operations = _architecture.bind(_architecture.rebuild(self.architecture_), self.image_shape_)
-            n_channels = self.image_shape_[-1]
-            for name in ("input_mean_", "input_scale_"):
-                value = getattr(self, name)
-                if value is not None and np.shape(value) != (n_channels,):
-                    raise ValueError(f"{name} must have shape {(n_channels,)}, got {np.shape(value)}")
-            network = Network(operations, mean=self.input_mean_, scale=self.input_scale_)
-            _copy_weights(network.coefs, self.coefs_, "coefs_")
-            _copy_weights(network.intercepts, self.intercepts_, "intercepts_")
-            _copy_statistics(network.statistics, self.statistics_)
-            self._attach(network)
-        return network
-
-    def _agrees(self, network):
-        """Whether the fitted attributes are still those of the network."""
-        mine = (*self.coefs_, None, *self.intercepts_, None, *(array for pair in self.statistics_ for array in pair))
-        its = (
-            *network.coefs,
-            None,
-            *network.intercepts,
-            None,
-            *(array for pair in network.statistics for array in pair),
-        )
-        return (
-            self.image_shape_ == network.operations[0].in_shape
-            and len(mine) == len(its)
-            and all(a is b for a, b in zip(mine, its, strict=True))  # weights edited in place are the network's own
-            and np.array_equal(self.input_mean_, network.mean)
-            and np.array_equal(self.input_scale_, network.scale)
-        )
-
-    def _attach(self, network):
-        """Make the network's arrays the fitted ones."""
-        self._network = network
-        self.coefs_ = list(network.coefs)
-        self.intercepts_ = list(network.intercepts)
-        self.statistics_ = list(network.statistics)
-
-    def __getstate__(self):
-        state = dict(super().__getstate__())
-        state.pop("_network", None)  # compiled: rebuilt from the fitted arrays
-        for name in ("coefs_", "intercepts_"):
-            if name in state:  # copies: a view would take the whole flat vector along
-                state[name] = [None if array is None else array.copy() for array in state[name]]
-        if "statistics_" in state:
-            state["statistics_"] = [tuple(array.copy() for array in pair) for pair in state["statistics_"]]
-        return state
-
-    def _read(self, X, reset):
-        return read_images(
-            self,
-            X,
-            reset=reset,
-            image_shape=self.image_shape,
-            spatial_ndim=self.spatial_ndim,
-            dtypes=("uint8", "float32", "float64"),
-            ensure_finite=True,
-        )
-
     # ---- training ----------------------------------------------------------------------------------------------
 
-    def _split(self, targets, seed):
-        """Sample numbers to train on and to validate on."""
-        samples = np.arange(len(targets))
-        if not self.early_stopping:
+    def _hold_out(self, images, y, weights, seed, validation):
+        """Sample numbers to train on, and what to validate on: the user's data, a part of X, or nothing."""
+        samples = np.arange(len(images)) if weights is None else np.flatnonzero(weights)
+        X_val, y_val, weight_val = validation
+        if X_val is not None or y_val is not None:
+            return samples, self._read_validation(images.shape[1:], *validation)
+        if weight_val is not None:
+            raise ValueError("sample_weight_val is given without X_val and y_val; give all three, or none")
+        if not self.early_stopping or self.solver == "lbfgs":
             return samples, None
         from sklearn.model_selection import train_test_split
 
-        counts = np.bincount(targets)
-        n_validation = int(np.ceil(self.validation_fraction * len(samples)))
-        if counts.min() < 2 or n_validation < len(counts) or len(samples) - n_validation < len(counts):
+        strata = self._strata(y)
+        counts = np.ones(1) if strata is None else np.bincount(strata[samples])
+        counts = counts[counts > 0]
+        n_validation = math.ceil(self.validation_fraction * len(samples))
+        too_few = strata is not None and (
+            counts.min() < 2 or n_validation < len(counts) or len(samples) - n_validation < len(counts)
+        )
+        if too_few or n_validation < 2 or len(samples) - n_validation < 1:
+            what = (
+                "at least 2 samples"
+                if strata is None
+                else f"at least 2 samples of each of the {len(counts)} classes and one of each on either side"
+            )
             raise ValueError(
                 f"early_stopping=True sets validation_fraction={self.validation_fraction} of {len(samples)} samples "
-                f"aside, which needs at least 2 samples of each of the {len(counts)} classes and one of each on either "
-                "side; give more data, or set early_stopping=False"
+                f"aside, which needs {what}; give more data, or set early_stopping=False"
             )
-        return train_test_split(
-            samples, test_size=self.validation_fraction, random_state=seed % 2**31, stratify=targets
+        train, held = train_test_split(
+            samples,
+            test_size=self.validation_fraction,
+            random_state=seed % 2**31,
+            stratify=None if strata is None else strata[samples],
         )
+        return train, Held(images, y, held, weights)
 
-    def _continued(self, classes, what):
-        """A network for `what` that goes on from the fitted weights; those must not change if training fails."""
-        if not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                f"{what} continues a fit on classes {self.classes_}, got {classes}; set warm_start=False to start anew"
-            )
-        if self.standardize != (self.input_mean_ is not None):
-            raise ValueError(f"{what} continues a fit with standardize={not self.standardize}; leave it as it was")
-        layers, attributes = self._layers_for(self.image_shape_, len(classes))
-        operations = _architecture.bind(layers, self.image_shape_)
-        augment = resolve_augmentation(self.augment, self.image_shape_)
-        network = Network(operations, mean=self.input_mean_, scale=self.input_scale_, augment=augment)
-        before, now = ([np.shape(a) for a in arrays] for arrays in (self.coefs_, network.coefs))
-        if before != now:
-            raise ValueError(
-                f"{what} continues with weights of shapes {before}, but the parameters now ask for {now}; "
-                "leave the architecture as it was, or fit anew with warm_start=False"
-            )
-        _copy_weights(network.coefs, self.coefs_, "coefs_")
-        _copy_weights(network.intercepts, self.intercepts_, "intercepts_")
-        _copy_statistics(network.statistics, self.statistics_)
-        names = ("input_mean_", "input_scale_")
-        attributes |= {name: getattr(self, name) for name in names} | {"architecture_": _architecture.describe(layers)}
-        return network, attributes
-
-    def _run_epochs(
-        self, network, images, targets, train, validation, settings, batch_size, max_iter, seed, continues, progress
-    ):  # fmt: skip
-        """Train until the end of the schedule, a plateau or Ctrl-C; return the history, and whether it was Ctrl-C."""
-        state = network.solver_state()
-        stopping = None
-        if self.early_stopping or settings.schedule in ("constant", "adaptive"):
-            stopping = Stopping(self.tol, self.n_iter_no_change, higher_is_better=self.early_stopping)
-        losses, scores, n_seen = [], [], 0
-        if continues:
-            losses, scores, n_seen = list(self.loss_curve_), list(self.validation_scores_ or []), self.t_
-        first_epoch, n_scores = len(losses), len(scores)
-        kept = best = network.snapshot()
-        interrupted = False
-        walk = epochs(
-            network, images, targets, train, settings, state, batch_size=batch_size, max_iter=max_iter,
-            shuffle=self.shuffle, seed=seed, first_epoch=first_epoch, report=progress.within,
+    def _read_validation(self, image_shape, X_val, y_val, weight_val):
+        """Validation data of the user's own."""
+        if X_val is None or y_val is None:
+            missing, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")
+            raise ValueError(f"{given} is given without {missing}; validation needs both")
+        if self.solver == "lbfgs":
+            raise ValueError("X_val and y_val need solver='adam' or 'sgd', got solver='lbfgs', which does not validate")
+        images = read_images(
+            self, X_val, reset=True, image_shape=image_shape, spatial_ndim=self.spatial_ndim,
+            dtypes=("uint8", "float32", "float64"), ensure_finite=True,
         )  # fmt: skip
-        try:
-            for epoch in walk:
-                score = None if validation is None else self._accuracy(network, images, targets, validation)
-                with deferred_interrupts():  # what the last finished epoch left
-                    losses.append(epoch.loss)
-                    n_seen += len(train)
-                    kept = network.snapshot()
-                    if score is not None:
-                        scores.append(score)
-                    is_best = is_plateau = False
-                    if stopping is not None:
-                        is_best, is_plateau = stopping.update(epoch.loss if score is None else score)
-                    if is_best:
-                        best = kept
-                progress.epoch(epoch, score)
-                if not is_plateau:
-                    continue
-                if settings.schedule != "adaptive" or settings.peak <= 1e-6:
-                    progress.note(
-                        f"stopped: no improvement of more than tol={self.tol:g} in {self.n_iter_no_change} epochs"
-                    )
-                    break
-                settings.peak /= 5
-                stopping.restart()
-        except KeyboardInterrupt:
-            take_interrupt()
-            interrupted = True
-        network.restore(best if self.early_stopping else kept)
-        network.release()
-        if len(losses) > first_epoch:
-            self._check_finite(network, images, settings)
-        history = {
-            "loss_": losses[-1] if losses else None,
-            "best_loss_": None if self.early_stopping or not losses else min(losses),
-            "loss_curve_": losses,
-            "validation_scores_": scores if self.early_stopping else None,
-            # Of this fit: the weights of an earlier best, and its validation samples, are gone.
-            "best_validation_score_": max(scores[n_scores:], default=None) if self.early_stopping else None,
-            "n_iter_": len(losses),
-            "t_": n_seen,
-        }
-        return history, interrupted
+        if images.shape[1:] != image_shape:
+            raise ValueError(f"X_val holds images of shape {images.shape[1:]}, but X those of shape {image_shape}")
+        y_val = self._read_y(y_val, len(images), "y_val")
+        weights = check_sample_weight(weight_val, len(images), "sample_weight_val")
+        samples = np.arange(len(images)) if weights is None else np.flatnonzero(weights)
+        return Held(images, y_val, samples, weights)
 
-    def _check_finite(self, network, images, settings):
-        """Refuse weights that the last step blew up, which no loss has seen yet."""
-        if not (np.isfinite(network.weights).all() and np.isfinite(network.predict(images[:32])).all()):
-            raise ValueError(
-                "Training diverged in the last epoch. Solver produced non-finite parameter weights; lower "
-                f"learning_rate_init (now {settings.peak:g}), or scale the input data"
-            )
+    @with_callbacks
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Train the network.
 
-    def _accuracy(self, network, images, targets, samples):
-        """Share of right answers, a thousand images at a time: validation images are not contiguous."""
-        n_correct = 0
-        for start in range(0, len(samples), 1000):
-            part = samples[start : start + 1000]
-            n_correct += np.sum(network.predict(images[part]).argmax(axis=1) == targets[part])
-        return float(n_correct / len(samples))
-
-    def _warn_of_interrupt(self, kept):
-        warnings.warn(
-            f"Training interrupted by user; {kept}. Another Ctrl-C within {AGAIN:g} seconds is not caught, "
-            "so that what called fit can be stopped, too",
-            stacklevel=3,
-        )
-
-    def _set_fitted(self, network, attributes):
-        for name, value in attributes.items():
-            setattr(self, name, value)
-        self.n_layers_ = len(network.coefs) + 1
-        self.n_outputs_ = network.out_shape[0]
-        self.n_parameters_ = network.n_parameters
-        self.out_activation_ = "softmax"
-        self._attach(network)
-
-    def summary(self):
-        """Return a table of the layers: name, operation, output shape, number of weights.
+        Parameters
+        ----------
+        X : array-like of shape ``(n_samples, *spatial[, n_channels])`` or (n_samples, n_features)
+            Images, channels last. Any real dtype; uint8 stays uint8.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Labels of any kind, or a matrix of 0 and 1 with a column per label; for a regressor numbers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much every sample counts, at least 0: in the loss, in the means and deviations of standardisation, and
+            in filters that are found in data. Samples of weight 0 take no part. None: 1 each.
+        X_val, y_val : array-like, default=None
+            Data of your own to validate on after every epoch, of the same shapes. With `early_stopping` they take the
+            place of a part of X and decide when to stop and which weights are kept; without it, they are watched only
+            (`validation_scores_`). In a Pipeline: ``Pipeline(..., transform_input=["X_val"])``.
+        sample_weight_val : array-like, default=None
+            Weights of the validation samples in the score.
 
         Returns
         -------
-        str
-        """
-        check_is_fitted(self)
-        return _architecture.summary(self._fitted_network().operations)
+        self : object
 
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "coefs_")
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter, X or y is wrong, or the loss becomes infinite. A model fitted before stays as it was.
+
+        Notes
+        -----
+        Ctrl-C ends training within a second, with a warning, and keeps the weights of the last finished epoch (with
+        `early_stopping`, the best ones so far); before the end of the first epoch, the estimator stays as it was. A
+        second Ctrl-C within ten seconds raises KeyboardInterrupt, in this fit or in the next one: pressing it twice
+        stops a grid search.
+        """
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+
+    def _fit(self, X, y, sample_weight, validation):
+        settings, scorer = self._settings(), self._scorer()
+        task = FitTask(self, X, y, sample_weight)
+        history, continues = History(), False
+        try:
+            images = self._read(X, reset=True)
+            y = self._read_y(y, len(images), "y")
+            weights = self._weigh(y, check_sample_weight(sample_weight, len(images)))
+            rng = self._generator()
+            seed = int(rng.randint(np.iinfo(np.int32).max))
+            samples, held = self._hold_out(images, y, weights, seed, validation)
+            continues = self.warm_start and hasattr(self, "coefs_")
+            if continues:
+                if images.shape[1:] != self.image_shape_:
+                    raise ValueError(
+                        f"warm_start continues a fit on images of shape {self.image_shape_}, got {images.shape[1:]}; "
+                        "set warm_start=False to start anew"
+                    )
+                codec = self._continued_codec(y, "warm_start")
+                network, attributes = self._continued(codec, "warm_start")
+                history = History.of(self, held is not None)
+            else:
+                codec = self._new_codec(y, samples, weights)
+                network, attributes = self._new_network(images, codec, samples, weights, rng)
+                history = History(scores=None if held is None else [])
+            batch_size = self._batch_size(len(samples))
+            course = Course(
+                network, images, codec.encode(y, network.dtype), samples, settings, codec.loss, weights, batch_size,
+                self._n_epochs(len(samples), batch_size), self.shuffle, seed, history.n_before,
+            )  # fmt: skip
+            attributes |= self._codec_attributes(codec)
+            progress = Progress(self.verbose, course.max_iter)
+            progress.table(_architecture.summary(network.operations))
+            task.begin(course.max_iter)
+            if self.solver == "lbfgs":
+                run_lbfgs(course, history, progress, tol=self.tol, max_fun=self.max_fun)
+            else:
+                self._run(
+                    course, history, progress, X, codec, held, scorer, attributes,
+                    Judge(self.tol, self.n_iter_no_change, by_score=held is not None and self.early_stopping),
+                    state=network.solver_state(averages=settings.ema_decay is not None),
+                    stops=self.early_stopping or settings.schedule in _ENDLESS, task=task,
+                )  # fmt: skip
+        except KeyboardInterrupt:
+            take_interrupt()
+            history.is_interrupted = True
+        if history.is_interrupted and not history.n_new:
+            self._warn_of_interrupt("no epoch had been finished, so the estimator is unchanged")
+            return self
+        with deferred_interrupts():  # from here on nothing fails: the fitted state changes as a whole
+            for name in ("conv_layer_sizes_", "hidden_layer_sizes_", "stopped_", "_ongoing"):
+                self.__dict__.pop(name, None)
+            remember_images(self, X, images)
+            self._set_fitted(network, attributes | history.attributes())
+        task.end()
+        if history.is_interrupted:
+            self._warn_of_interrupt(f"the weights of epoch {len(history.losses)} are kept")
+        return self
+
+    def _run(self, course, history, progress, X, codec, held, scorer, attributes, judge, **options):
+        """Train by a stochastic solver; return what `run_epochs` does."""
+        network, state = course.network, options["state"]
+
+        def fitted():
+            """This estimator as it would be if training ended now."""
+            estimator = copy.copy(self)
+            remember_images(estimator, X, course.images)
+            estimator._set_fitted(frozen_copy(network), attributes | history.attributes())
+            return estimator
+
+        def fitted_attributes():
+            with averaged(network, state):
+                return vars(fitted())
+
+        def score():
+            if scorer is None:
+                return held.score(network, codec)
+            if scorer == "loss":
+                return held.loss(network, codec)
+            return held.scorer_score(scorer, fitted())
+
+        return run_epochs(
+            course, history, progress, judge=judge, score=None if held is None else score,
+            attributes=fitted_attributes, **options,
+        )  # fmt: skip
+
+    def _partial_fit(self, X, y, sample_weight, validation, classes=None):
+        settings, scorer = self._settings(), self._scorer()
+        settings.schedule = "constant"
+        if self.early_stopping and validation[0] is None:
+            raise ValueError(
+                "partial_fit does not support early_stopping=True without validation data: pass X_val and y_val, the "
+                "same in every call"
+            )
+        is_first = not hasattr(self, "coefs_")
+        if not is_first:
+            self._check_classes(classes)
+        images = self._read(X, reset=is_first)
+        y = self._read_y(y, len(images), "y")
+        weights = self._weigh(y, check_sample_weight(sample_weight, len(images)))
+        rng = self._generator()
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        samples, held = self._hold_out(images, y, weights, seed, validation)
+        if is_first:
+            codec = self._first_codec(y, samples, weights, classes)
+            network, attributes = self._new_network(images, codec, samples, weights, rng)
+            history = History(scores=None if held is None else [])
+        else:
+            codec = self._continued_codec(y, "partial_fit")
+            network, attributes = self._continued(codec, "partial_fit")
+            history = History.of(self, held is not None)
+            history.n_scores_before = 0
+        state = network.solver_state(averages=settings.ema_decay is not None)
+        judge = Judge(self.tol, self.n_iter_no_change, by_score=held is not None)
+        ongoing = None if is_first else self.__dict__.get("_ongoing")
+        if ongoing is not None:
+            judge = self._resume(ongoing, network, state, judge)
+        progress = Progress(self.verbose, 1)
+        course = Course(
+            network, images, codec.encode(y, network.dtype), samples, settings, codec.loss, weights,
+            self._batch_size(len(samples)), 1, self.shuffle, seed, history.n_before,
+        )  # fmt: skip
+        attributes |= self._codec_attributes(codec)
+        own = self._run(
+            course, history, progress, X, codec, held, scorer, attributes, judge, state=state, stops=False,
+            takes_interrupts=False,
+        )  # fmt: skip
+        stopped = self.early_stopping and judge.is_plateau
+        if stopped:
+            network.restore(judge.best)
+        attributes["stopped_"] = stopped
+        # A call after a stop goes on from the best weights, and counts anew.
+        attributes["_ongoing"] = (
+            None if stopped else {"solver": self.solver, "state": state, "own": own, "judge": judge}
+        )
+        with deferred_interrupts():
+            if is_first:
+                remember_images(self, X, images)
+            self._set_fitted(network, attributes | history.attributes())
+        return self
+
+    def _resume(self, ongoing, network, state, judge):
+        """Go on with the moments and averages of the call before; return the judge. What is fitted stays as it is."""
+        before = ongoing["state"]
+        if ongoing["solver"] == self.solver:
+            state.first[...], state.second[...], state.t = before.first, before.second, before.t
+        if state.average is not None and before.average is not None:
+            state.average[...] = before.average
+            network.weights[...] = ongoing["own"]
+        if judge.by_score and ongoing["judge"].by_score:
+            old, judge.best = ongoing["judge"].stopping, ongoing["judge"].best
+            judge.stopping.best, judge.stopping.n_without = old.best, old.n_without
+        return judge
+
+    def _warn_of_interrupt(self, kept):
+        warn_user(
+            f"Training interrupted by user; {kept}. Another Ctrl-C within {AGAIN:g} seconds is not caught, "
+            "so that what called fit can be stopped, too",
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
-
-
-def _copy_weights(arrays, values, name):
-    """Copy fitted weights, which a user may have replaced, into those of a network."""
-    if len(values) != len(arrays):
-        raise ValueError(f"{name} must hold {len(arrays)} arrays, got {len(values)}")
-    for i, (array, value) in enumerate(zip(arrays, values, strict=True)):
-        if array is not None:
-            if np.shape(value) != array.shape:
-                raise ValueError(f"{name}[{i}] must have shape {array.shape}, got {np.shape(value)}")
-            array[...] = value
-
-
-def _copy_statistics(pairs, values):
-    """Copy fitted means and variances into those of a network."""
-    if len(values) != len(pairs):
-        raise ValueError(f"statistics_ must hold {len(pairs)} pairs of mean and variance, got {len(values)}")
-    for i, (pair, value) in enumerate(zip(pairs, values, strict=True)):
-        if len(value) != 2:
-            raise ValueError(f"statistics_[{i}] must be a pair of mean and variance, got {len(value)} arrays")
-        _copy_weights(pair, value, f"statistics_[{i}]")
-
-
-def _is_default(value, default):
-    """Whether a parameter has its default, be it as a NumPy number or string."""
-    return not isinstance(value, list | tuple | np.ndarray | bool | np.bool_) and bool(value == default)
-
-
-def _channel_statistics(images):
-    """Mean, and 1 / standard deviation (1 where a channel is constant), per channel."""
-    mean, variance = channel_moments([images])
-    deviation = np.sqrt(variance)
-    # What rounding leaves of a constant channel is no scale, nor is what float32 cannot hold the reciprocal of.
-    constant = deviation <= np.maximum(1e-7 * np.abs(mean), 1e-37)
-    return mean.astype(np.float32), np.where(constant, 1, 1 / np.where(constant, 1, deviation)).astype(np.float32)

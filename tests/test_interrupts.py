@@ -19,14 +19,14 @@ PREAMBLE = """
 import os, pickle, signal, sys, threading, time, warnings
 import numpy as np
 from sklearn.datasets import load_digits
-from skconv import CNNClassifier, cnn
+from skconv import CNNClassifier, _estimator
 
 X, y = load_digits(return_X_y=True)
 LONG = dict(max_iter=10**6, conv_layer_sizes=(8,), hidden_layer_sizes=(16,), random_state=0)
 SOON = 3  # seconds; a second is the promise to a machine that does nothing else
 fits, pressed = [], []
 
-class Watched(cnn.Progress):
+class Watched(_estimator.Progress):
     def __init__(self, *args):
         super().__init__(*args)
         self.n_stretches = self.n_epochs = 0
@@ -38,7 +38,7 @@ class Watched(cnn.Progress):
     def epoch(self, *args):
         self.n_epochs += 1
 
-cnn.Progress = Watched
+_estimator.Progress = Watched
 
 def press_when(*conditions):
     def watch():

@@ -50,21 +50,32 @@ def assert_same_model(a, b):
     assert a.loss_curve_ == b.loss_curve_
 
 
+# Its tolerance is 1e-7, and a sample of weight 2 is not drawn like two samples; it holds for lbfgs.
+STOCHASTIC = {"check_sample_weight_equivalence_on_dense_data": "samples are drawn into mini-batches"}
 CHECKED = [
     CNNClassifier(),
     CNNClassifier(solver="sgd", learning_rate="adaptive", learning_rate_init=0.01),
     CNNClassifier(conv_layer_sizes=(), hidden_layer_sizes=(), standardize=False, batch_size=8),
     CNNClassifier(spatial_ndim=1, pool="average", activation="gelu", augment={"noise": 0.05, "scale": 0.05}),
-    CNNClassifier(spatial_ndim=3, max_iter=5),
+    CNNClassifier(spatial_ndim=3, max_iter=10),
     with_layers(max_iter="auto"),
+    CNNClassifier(solver="lbfgs", max_iter=50),
+    with_layers(solver="lbfgs", max_iter=50),
 ]
 
 
 @pytest.mark.filterwarnings("ignore:batch_size=8 is larger")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     "estimator, check",
     # A list, because parametrize_with_checks of scikit-learn 1.6 hands pytest a generator, which pytest 9 warns about.
-    [pair for estimator in CHECKED for pair in estimator_checks_generator(estimator)],
+    [
+        pair
+        for estimator in CHECKED
+        for pair in estimator_checks_generator(
+            estimator, expected_failed_checks={} if estimator.solver == "lbfgs" else STOCHASTIC, mark="xfail"
+        )
+    ],
     ids=lambda value: getattr(getattr(value, "func", value), "__name__", ""),
 )
 def test_check_estimator(estimator, check):
@@ -195,7 +206,15 @@ BAD = [
         for value in (0, 1, "yes", None)
     ],
     *[("augment", value) for value in ("bad", 1, True, ["shift"], {"shift": 8}, {"turn": 1}, {"rotation": "a"})],
+    *[("loss", value) for value in ("hinge", None, 1)],
+    *[("label_smoothing", value) for value in (1, -0.1, "a", None)],
+    *[("class_weight", value) for value in ("even", {0: -1})],
     *[("alpha", value) for value in (-1, math.inf, "0", None)],
+    *[("l1_ratio", value) for value in (-0.1, 1.5, "a", None)],
+    *[("clip_norm", value) for value in (0, -1, "a", math.nan)],
+    *[("ema_decay", value) for value in (0, 1, -0.1, "a")],
+    *[("max_fun", value) for value in (0, 2.5, None)],
+    *[("scoring", value) for value in ("best", 3)],
     *[("batch_size", value) for value in (0, -5, 2.5, "some", None, True)],
     *[("learning_rate_init", value) for value in (0, -1, math.nan, "0.1", None)],
     *[("power_t", value) for value in (-1, math.nan, "a")],

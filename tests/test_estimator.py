@@ -74,7 +74,7 @@ def test_one_class_is_predicted_always():
         (np.where(Y == 3, np.nan, Y), "Input y contains NaN"),
         (np.where(Y == 3, np.inf, Y), "Input y contains infinity"),
         (Y + 0.5, "Unknown label type: continuous"),
-        (np.stack([Y, Y], axis=1), "y should be a 1d array"),
+        (np.stack([Y, Y], axis=1), "must hold 0 and 1 only, a column per label"),
         ([None] * 100, "contains NaN|label type"),
         ([[1, 2], [3]] * 50, "1d array|inhomogeneous"),
     ],

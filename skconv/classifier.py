@@ -1,21 +1,17 @@
-"""Convolutional networks as scikit-learn estimators."""
+"""Convolutional networks that tell classes apart."""
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
 
-from . import _architecture
-from ._estimator import BaseCNN
-from ._images import remember_images
-from ._interrupts import deferred_interrupts, take_interrupt
-from ._progress import Progress
-from .solvers import epochs
+from ._estimator import BaseCNN, is_stochastic
+from ._geometry import check_choice, check_real
+from ._targets import Labels, MultiLabels, read_labels
 
 
 class CNNClassifier(ClassifierMixin, BaseCNN):
-    """Convolutional network for classification, trained by Adam or SGD on the softmax cross-entropy.
+    """Convolutional network for classification, trained by Adam, SGD or L-BFGS on the cross-entropy.
 
     The architecture is either given by flat parameters (`conv_layer_sizes`, `kernel_size`, ...: a convolution and a
     pooling per entry, then dense layers), or by ``layers=[(name, layer), ...]``; the output layer is added. It is
@@ -37,7 +33,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     hidden_layer_sizes : "auto", int or tuple of ints, default="auto"
         Units of every hidden dense layer; () for none. "auto" is (128,).
     dropout : float, default=0.25
-        Share of the values that training sets to zero before every dense layer, 0 <= dropout < 1.
+        Share of the values that training sets to zero before every dense layer, 0 <= dropout < 1. Does not act with
+        "lbfgs".
     layers : list of (str, layer), default=None
         The architecture in full, without the output layer; the parameters above must then keep their defaults. Layers
         are cloned. Their parameters are reached by name, as in a Pipeline: ``conv1__n_filters``; so no layer may have
@@ -49,6 +46,17 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Signals, images or volumes.
     standardize : bool, default=True
         Whether to subtract the mean and divide by the standard deviation of every channel, learned in `fit`.
+    loss : {"log_loss", "squared_error"}, default="log_loss"
+        What training minimises. "log_loss" is the cross-entropy of softmax, or for several labels per sample the sum
+        of those of a sigmoid per label. "squared_error" gives the output layer hyperbolic tangents, trained towards 1
+        for the class and -1 for the others, as in LeCun et al. (1989).
+    label_smoothing : float, default=0.0
+        Share of every label that goes to all classes alike (Szegedy et al., 2016), 0 <= label_smoothing < 1; with
+        "log_loss".
+    class_weight : dict, "balanced" or None, default=None
+        Weights of classes, ``{label: weight}``, on top of sample weights; classes that are not named have weight 1.
+        "balanced" gives every class the same total weight. For several labels per sample: a list of dicts, one per
+        column. Losses are means under the weights.
     augment : None, str or dict, default=None
         How training draws every image anew in every epoch. A dict of the keys below, whose values are the largest
         changes, drawn uniformly either way (factors: their logarithms); True stands for the value in brackets, False
@@ -72,9 +80,20 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
           ``"constant"`` is what the network sees as 0, and a number is a value of X ["edge"].
 
         Training losses are those of the augmented images; predictions and validation scores see images as they are.
-    solver : {"adam", "sgd"}, default="adam"
+    solver : {"adam", "sgd", "lbfgs"}, default="adam"
+        "adam" and "sgd" step after every mini-batch. "lbfgs" looks at all samples for every step, computes in float64,
+        and uses neither dropout nor what is said below to be for the other two; it suits small data and networks.
     alpha : float, default=0.0001
-        Strength of the L2 penalty on weights (not intercepts): alpha / (2 * batch size) times the sum of squares.
+        Strength of the penalty on weights (not intercepts): alpha / (2 * batch size) times the sum of squares.
+    l1_ratio : float, default=0.0
+        Share of `alpha` that acts on the sum of absolute values instead, 0 to 1, as in `ElasticNet`; steps are
+        proximal, so that weights become exactly 0. Not for "lbfgs".
+    clip_norm : float, default=None
+        Largest norm of the gradient of a mini-batch, over all weights and without penalties; longer ones are
+        shortened. For "adam" and "sgd".
+    ema_decay : float, default=None
+        Predict, and validate, with an exponential moving average of the weights over the steps, of this decay,
+        0 < ema_decay < 1, such as 0.999; in the first steps it is shorter, (1 + t) / (10 + t). For "adam" and "sgd".
     batch_size : int or "auto", default="auto"
         Samples per mini-batch, clipped to n_samples. "auto" is 32 up to 10,000 samples, then 128.
     learning_rate : {"one_cycle", "cosine", "constant", "invscaling", "adaptive"}, default="one_cycle"
@@ -85,14 +104,18 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Largest learning rate of the schedule.
     power_t : float, default=0.5
     max_iter : int or "auto", default="auto"
-        Epochs. "auto" is 10, and more (100 at most) where 10 epochs have fewer than 2,000 steps.
+        Epochs, or iterations of "lbfgs". "auto" is 10, and more (100 at most) where 10 epochs have fewer than 2,000
+        steps; 200 for "lbfgs".
+    max_fun : int, default=15000
+        Evaluations of the loss by "lbfgs", at most.
     shuffle : bool, default=True
     random_state : int, RandomState instance or None, default=None
         Draws first weights, order of samples, dropout, augmentation and the validation split.
     tol : float, default=0.0001
-        What counts as progress, see `n_iter_no_change`.
+        What counts as progress, see `n_iter_no_change`. For "lbfgs": the largest component of the gradient at which
+        it ends.
     verbose : int, default=0
-        1 (or True): a line per epoch; 2: the table of layers, too.
+        1 (or True): a line per epoch; 2: the layers, and a table of epochs.
     warm_start : bool, default=False
         Whether `fit` continues from the weights of the fit before, on the same image shape and classes and with layers
         of the same sizes; `n_iter_`, `t_` and the curves go on, too.
@@ -101,20 +124,27 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     nesterovs_momentum : bool, default=True
         For "sgd".
     early_stopping : bool, default=False
-        Whether to set `validation_fraction` of the data aside (stratified), to stop when the accuracy on it has not
-        improved for `n_iter_no_change` epochs, and to keep the best weights.
+        Whether to set `validation_fraction` of the data aside (stratified), or to take the validation data given to
+        `fit`, to stop when the score on it has not improved for `n_iter_no_change` epochs, and to keep the best
+        weights. For "adam" and "sgd".
     validation_fraction : float, default=0.1
+        Share of the samples, 0 < validation_fraction < 1.
+    scoring : str, callable or None, default=None
+        What validation is scored by: a scorer of scikit-learn, or its name; "loss" for the negative loss without
+        penalties; None for the accuracy. Higher is better.
     beta_1, beta_2 : float, default=0.9, 0.999
         Decay of Adam's moments.
     epsilon : float, default=1e-08
         For "adam".
     n_iter_no_change : int, default=10
-        Epochs in a row without an improvement of `tol` after which training stops; acts with early stopping and with
-        the schedules "constant" and "adaptive", because the others need all of their steps.
+        Epochs in a row without an improvement of `tol` after which training stops, or `numpy.inf` for never; acts
+        with early stopping and with the schedules "constant", "invscaling" and "adaptive", because the others need all
+        of their steps.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+        Labels, sorted; for several labels per sample the numbers of the columns.
     image_shape_ : tuple
         Shape of one image, channels last.
     n_features_in_ : int
@@ -135,7 +165,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Training loss of the last epoch, and the lowest one (None with early stopping).
     loss_curve_ : list of float
     validation_scores_ : list of float
-        With early stopping, else None; `best_validation_score_` is the highest.
+        Where there is validation data, else None; `best_validation_score_` is the highest.
+    stopped_ : bool
+        After `partial_fit` only: whether early stopping would end here. The weights are then the best ones.
     n_iter_ : int
         Epochs run.
     n_layers_ : int
@@ -143,14 +175,17 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     n_outputs_ : int
     n_parameters_ : int
     out_activation_ : str
-        "softmax". Two classes have two outputs, unlike in MLPClassifier.
+        "softmax"; "logistic" for several labels per sample; "tanh" for squared errors. Two classes have two outputs,
+        unlike in MLPClassifier.
     t_ : int
         Samples seen in training.
 
     Notes
     -----
-    Computes in float32, whatever X holds; uint8 data stay uint8. Weights and predictions are the same, bit for bit,
-    for any number of threads, memory layout of X, and split of X into batches.
+    Computes in float32 (float64 for "lbfgs"), whatever X holds; uint8 data stay uint8. Weights and predictions are the
+    same, bit for bit, for any number of threads, memory layout of X, and split of X into batches.
+
+    With scikit-learn 1.9 or later, ``set_callbacks(ProgressBar(), ...)`` attaches its callbacks; every epoch is a task.
 
     Examples
     --------
@@ -178,14 +213,21 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         image_shape=None,
         spatial_ndim=2,
         standardize=True,
+        loss="log_loss",
+        label_smoothing=0.0,
+        class_weight=None,
         augment=None,
         solver="adam",
         alpha=0.0001,
+        l1_ratio=0.0,
+        clip_norm=None,
+        ema_decay=None,
         batch_size="auto",
         learning_rate="one_cycle",
         learning_rate_init=0.001,
         power_t=0.5,
         max_iter="auto",
+        max_fun=15000,
         shuffle=True,
         random_state=None,
         tol=1e-4,
@@ -195,6 +237,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         nesterovs_momentum=True,
         early_stopping=False,
         validation_fraction=0.1,
+        scoring=None,
         beta_1=0.9,
         beta_2=0.999,
         epsilon=1e-8,
@@ -213,14 +256,21 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         self.image_shape = image_shape
         self.spatial_ndim = spatial_ndim
         self.standardize = standardize
+        self.loss = loss
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
         self.augment = augment
         self.solver = solver
         self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.clip_norm = clip_norm
+        self.ema_decay = ema_decay
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
         self.power_t = power_t
         self.max_iter = max_iter
+        self.max_fun = max_fun
         self.shuffle = shuffle
         self.random_state = random_state
         self.tol = tol
@@ -230,94 +280,75 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         self.nesterovs_momentum = nesterovs_momentum
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.scoring = scoring
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
 
-    def _read_labels(self, y, images, classes=None):
-        """Class numbers of the labels, and the classes."""
-        if y is None:
-            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
-        y = column_or_1d(y, warn=True)
-        assert_all_finite(y, input_name="y")
-        check_classification_targets(y)
-        check_consistent_length(images, y)
-        if classes is None:
-            classes, numbers = np.unique(y, return_inverse=True)
+    # ---- targets -----------------------------------------------------------------------------------------------
+
+    def _read_y(self, y, n_samples, what):
+        return read_labels(y, n_samples, type(self).__name__, what)
+
+    def _weigh(self, y, sample_weight):
+        if self.class_weight is None:
+            return sample_weight
+        if isinstance(self.class_weight, str):
+            check_choice(self.class_weight, "class_weight", ("balanced",))
+        if self.class_weight == "balanced" and y.ndim == 1:
+            # By the weights, not the numbers of samples: then a weight of 2 is a sample that comes twice.
+            _, numbers = np.unique(y, return_inverse=True)
+            totals = np.bincount(numbers, weights=sample_weight)
+            weights = (totals.sum() / (np.count_nonzero(totals) * np.where(totals > 0, totals, 1)))[numbers]
         else:
-            unknown = np.setdiff1d(y, classes)
-            if len(unknown):
-                raise ValueError(f"y has labels that are not in classes: {unknown[:5]}; classes are {classes}")
-            numbers = np.searchsorted(classes, y)
-        return np.ascontiguousarray(numbers, dtype=np.int32), classes
+            weights = compute_sample_weight(self.class_weight, y)
+        if (weights < 0).any() or not weights.any():
+            raise ValueError(f"class_weight must hold weights of at least 0, and not only 0, got {self.class_weight!r}")
+        return weights if sample_weight is None else weights * sample_weight
 
-    def fit(self, X, y):
-        """Train the network.
+    def _strata(self, y):
+        return np.unique(y, return_inverse=True)[1] if y.ndim == 1 else None
 
-        Parameters
-        ----------
-        X : array-like of shape ``(n_samples, *spatial[, n_channels])`` or (n_samples, n_features)
-            Images, channels last. Any real dtype; uint8 stays uint8.
-        y : array-like of shape (n_samples,)
-            Labels, of any kind.
+    def _codec(self, classes, is_multilabel):
+        loss = check_choice(self.loss, "loss", ("log_loss", "squared_error"))
+        smoothing = check_real(self.label_smoothing, "label_smoothing", 0, 1, inclusive="left")
+        if smoothing and loss != "log_loss":
+            raise ValueError(f"label_smoothing={smoothing:g} needs loss='log_loss', got loss={loss!r}")
+        return (MultiLabels if is_multilabel else Labels)(classes, loss, smoothing)
 
-        Returns
-        -------
-        self : object
+    def _new_codec(self, y, samples, sample_weight):
+        is_multilabel = y.ndim == 2
+        return self._codec(np.arange(y.shape[1]) if is_multilabel else np.unique(y), is_multilabel)
 
-        Raises
-        ------
-        TypeError, ValueError
-            If a parameter, X or y is wrong, or the loss becomes infinite. A model fitted before stays as it was.
-
-        Notes
-        -----
-        Ctrl-C ends training within a second, with a warning, and keeps the weights of the last finished epoch (with
-        `early_stopping`, the best ones so far); before the end of the first epoch, the estimator stays as it was. A
-        second Ctrl-C within ten seconds raises KeyboardInterrupt, in this fit or in the next one: pressing it twice
-        stops a grid search.
-        """
-        settings = self._settings()
-        try:
-            images = self._read(X, reset=True)
-            continues = self.warm_start and hasattr(self, "coefs_")
-            if continues and images.shape[1:] != self.image_shape_:
-                raise ValueError(
-                    f"warm_start continues a fit on images of shape {self.image_shape_}, got {images.shape[1:]}; "
-                    "set warm_start=False to start anew"
-                )
-            targets, classes = self._read_labels(y, images)
-            rng = self._generator()
-            seed = int(rng.randint(np.iinfo(np.int32).max))
-            train, validation = self._split(targets, seed)
-            batch_size = self._batch_size(len(train))
-            max_iter = self._n_epochs(len(train), batch_size)
-            if continues:
-                network, attributes = self._continued(classes, "warm_start")
-            else:
-                network, attributes = self._new_network(images, len(classes), rng)
-            progress = Progress(self.verbose, max_iter)
-            progress.table(_architecture.summary(network.operations))
-            history, is_interrupted = self._run_epochs(
-                network, images, targets, train, validation, settings, batch_size, max_iter, seed, continues, progress
+    def _continued_codec(self, y, what):
+        if (y.ndim == 2) != self._is_multilabel:
+            raise ValueError(
+                f"{what} continues a fit on {'several labels' if self._is_multilabel else 'one label'} per sample, got "
+                f"y of shape {y.shape}"
             )
-        except KeyboardInterrupt:
-            take_interrupt()
-            history, is_interrupted, continues = {"n_iter_": 0}, True, False
-        if is_interrupted and history["n_iter_"] == (self.n_iter_ if continues else 0):
-            self._warn_of_interrupt("no epoch had been finished, so the estimator is unchanged")
-            return self
-        with deferred_interrupts():  # from here on nothing fails: the fitted state changes as a whole
-            for name in ("conv_layer_sizes_", "hidden_layer_sizes_", "_moments"):
-                self.__dict__.pop(name, None)
-            remember_images(self, X, images)
-            self._set_fitted(network, attributes | history | {"classes_": classes})
-        if is_interrupted:
-            self._warn_of_interrupt(f"the weights of epoch {history['n_iter_']} are kept")
-        return self
+        seen = self.classes_ if self._is_multilabel else np.unique(y)
+        if what == "warm_start" and not np.array_equal(seen, self.classes_):
+            raise ValueError(
+                f"{what} continues a fit on classes {self.classes_}, got {seen}; set warm_start=False to start anew"
+            )
+        return self._codec(self.classes_, self._is_multilabel)
 
-    def partial_fit(self, X, y, classes=None):
+    def _fitted_codec(self):
+        loss = "squared_error" if self.out_activation_ == "tanh" else "log_loss"
+        return (MultiLabels if self._is_multilabel else Labels)(self.classes_, loss)
+
+    def _codec_attributes(self, codec):
+        return {
+            "classes_": codec.classes,
+            "out_activation_": codec.out_activation,
+            "_is_multilabel": codec.is_multilabel,
+        }
+
+    @available_if(is_stochastic)
+    def partial_fit(
+        self, X, y, sample_weight=None, classes=None, *, X_val=None, y_val=None, sample_weight_val=None
+    ):  # fmt: skip
         """Train for one epoch over the given data, at the constant rate `learning_rate_init`.
 
         The statistics for standardisation are those of the first call, and the solver's moments go on from call to
@@ -327,8 +358,14 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ----------
         X, y : array-like
             As in `fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            As in `fit`.
         classes : array-like of shape (n_classes,), default=None
-            All classes that will ever come; needed in the first call.
+            All classes that will ever come; needed in the first call, but for several labels per sample.
+        X_val, y_val, sample_weight_val : array-like, default=None
+            As in `fit`, the same in every call. With `early_stopping`, which needs them, `stopped_` becomes True after
+            `n_iter_no_change` calls without an improvement of `tol`, and the weights are then those of the best call;
+            a further call goes on from there and counts anew.
 
         Returns
         -------
@@ -337,60 +374,46 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Raises
         ------
         TypeError, ValueError
-            As in `fit`, and with ``early_stopping=True``. A model fitted before stays as it was, and so it does after
-            Ctrl-C, which raises KeyboardInterrupt here.
+            As in `fit`. A model fitted before stays as it was, and so it does after Ctrl-C, which raises
+            KeyboardInterrupt here.
         """
-        settings = self._settings()
-        settings.schedule = "constant"
-        if self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True: it has no validation data")
-        is_first = not hasattr(self, "coefs_")
-        if is_first and classes is None:
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all data at once, which partial_fit does not have; use "
+                "sklearn.utils.class_weight.compute_class_weight('balanced', classes=..., y=...) on data like those to "
+                "come, and pass its weights as a dict"
+            )
+        return self._partial_fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), classes)
+
+    def _first_codec(self, y, samples, sample_weight, classes):
+        if y.ndim == 2:
+            return self._new_codec(y, samples, sample_weight)
+        if classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        images = self._read(X, reset=is_first)
-        known = np.unique(classes) if is_first else self.classes_
-        if not is_first and classes is not None and not np.array_equal(np.unique(classes), known):
-            raise ValueError(f"classes={classes!r} is not the same as on the first call to partial_fit: {known}")
-        targets, known = self._read_labels(y, images, known)
-        rng = self._generator()
-        seed = int(rng.randint(np.iinfo(np.int32).max))
-        if is_first:
-            network, attributes = self._new_network(images, len(known), rng)
-            n_iter, n_seen, losses = 0, 0, []
-        else:
-            network, attributes = self._continued(known, "partial_fit")
-            n_iter, n_seen, losses = self.n_iter_, self.t_, self.loss_curve_
-        state = network.solver_state()
-        moments = None if is_first else self.__dict__.get("_moments")
-        if moments is not None and moments["solver"] == self.solver:
-            state.first[...], state.second[...], state.t = moments["first"], moments["second"], moments["t"]
-        progress = Progress(self.verbose, 1)
-        (epoch,) = epochs(
-            network, images, targets, np.arange(len(images)), settings, state,
-            batch_size=self._batch_size(len(images)), max_iter=1, shuffle=self.shuffle, seed=seed, first_epoch=n_iter,
-            report=progress.within,
-        )  # fmt: skip
-        network.release()
-        self._check_finite(network, images, settings)
-        losses = [*losses, epoch.loss]
-        history = {
-            "loss_": epoch.loss,
-            "best_loss_": min(losses),
-            "loss_curve_": losses,
-            "validation_scores_": None,
-            "best_validation_score_": None,
-            "n_iter_": n_iter + 1,
-            "t_": n_seen + len(images),
-        }
-        moments = {"solver": self.solver, "first": state.first, "second": state.second, "t": state.t}
-        with deferred_interrupts():
-            if is_first:
-                remember_images(self, X, images)
-            self._set_fitted(network, attributes | history | {"classes_": known, "_moments": moments})
-        progress.epoch(epoch)
-        return self
+        return self._codec(np.unique(classes), False)
+
+    def _check_classes(self, classes):
+        if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(
+                f"classes={classes!r} is not the same as on the first call to partial_fit: {self.classes_}"
+            )
 
     # ---- prediction --------------------------------------------------------------------------------------------
+
+    def decision_function(self, X):
+        """Confidence in every class: the outputs before softmax.
+
+        Parameters
+        ----------
+        X : array-like, as in `fit`
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            In the order of `classes_`; for two classes the log-odds of the second.
+        """
+        outputs = self._outputs(X)
+        return self._fitted_codec().decide(outputs)
 
     def predict_proba(self, X):
         """Predict the probability of every class.
@@ -402,10 +425,10 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Returns
         -------
         ndarray of shape (n_samples, n_classes), float32
-            In the order of `classes_`.
+            In the order of `classes_`; for several labels per sample the probability of each.
         """
-        check_is_fitted(self)
-        return self._fitted_network().predict(self._read(X, reset=False), softmax=True)
+        outputs = self._outputs(X)
+        return self._fitted_codec().probabilities(outputs)
 
     def predict_log_proba(self, X):
         """Predict the logarithm of the probability of every class.
@@ -418,10 +441,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         -------
         ndarray of shape (n_samples, n_classes), float32
         """
-        check_is_fitted(self)
-        logits = self._fitted_network().predict(self._read(X, reset=False))
-        logits -= logits.max(axis=1, keepdims=True)
-        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        outputs = self._outputs(X)
+        return self._fitted_codec().log_probabilities(outputs)
 
     def predict(self, X):
         """Predict the class.
@@ -432,7 +453,12 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,), or (n_samples, n_labels) of 0 and 1
         """
-        check_is_fitted(self)
-        return self.classes_[self._fitted_network().predict(self._read(X, reset=False)).argmax(axis=1)]
+        outputs = self._outputs(X)
+        return self._fitted_codec().decode(outputs)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
