@@ -8,6 +8,8 @@ from scipy.special import xlogy
 
 import reference
 import reference_losses
+from skconv import BatchNorm, Conv2DTransformer, Dense, Flatten
+from skconv._architecture import bind
 from skconv._losses import LOSSES, Loss
 from skconv._network import Network
 from skconv._operations import DenseProduct
@@ -263,6 +265,35 @@ def test_l1_makes_weights_zero_and_stays_where_they_are(isa, dtype, solver):
     assert (coef[0] != 0).any()
     assert (coef[1:] == 0).mean() > 0.8
     assert (network.intercepts[0] != 0).all()
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_clipping_behind_batch_normalisation(isa, wide):
+    """Gradients that come as one sum, rather than one per slot, count in the norm and are scaled once."""
+    rng = np.random.default_rng(0)
+    layers = [
+        ("conv1", Conv2DTransformer(5, 3)),
+        ("norm1", BatchNorm(activation="relu")),
+        ("flat", Flatten()),
+        ("dense1", Dense(3000 if wide else 6)),
+        ("norm2", BatchNorm()),
+        ("output", Dense(3, activation="identity")),
+    ]
+    network = Network(bind(layers, (6, 5, 2)), dtype="float64", isa=isa)
+    network.initialize(np.random.RandomState(0))
+    x, y = rng.standard_normal((64, 6, 5, 2)), rng.integers(0, 3, 64).astype(np.int32)
+    before = network.weights.copy()
+    _, gradient = network.loss_and_gradient(x, y, training=True)
+    assert np.linalg.norm(gradient) > 0.01
+    state = network.solver_state(averages=True)
+    network.train(
+        x, y, np.arange(64), np.array([0, 64]), state=state, solver="sgd", rates=np.array([2.0]),
+        settings=(0.0, 0.0, 0.0, 0.0, False, 0.0, 0.01), averaging=np.array([0.25]),
+    )  # fmt: skip
+    step = network.weights - before
+    assert np.linalg.norm(step) == pytest.approx(0.02, rel=1e-12)
+    np.testing.assert_allclose(step, -2 * reference_losses.clip(gradient, 0.01), rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(state.average, before + 0.75 * step, rtol=1e-12, atol=1e-15)
 
 
 def test_clipping_leaves_short_gradients_alone(isa, dtype):
