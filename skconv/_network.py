@@ -296,7 +296,7 @@ class Network:
 
     def train(
         self, X, targets, order, bounds, *, state, solver, rates, settings, seed=0, epoch=0, training=True,
-        seconds=1e9, n_threads=None, largest=None, loss=LOG_LOSS, sample_weight=None, averaging=None,
+        seconds=1e9, n_threads=None, largest=None, loss=LOG_LOSS, sample_weight=None, averaging=None, loss_before=0.0,
     ):  # fmt: skip
         """Run mini-batches ``order[bounds[i]:bounds[i + 1]]`` without the GIL, for `seconds` at most.
 
@@ -332,6 +332,8 @@ class Network:
             of its samples, so weights should have a mean of 1.
         averaging : ndarray of float64, default=None
             One number a per mini-batch, after which the average in `state` becomes a * average + (1 - a) * weights.
+        loss_before : float, default=0.0
+            What the losses are added to.
 
         Returns
         -------
@@ -355,7 +357,7 @@ class Network:
             state_1=_address(state.first), state_2=_address(state.second), seed=seed, epoch=epoch, training=training,
             seconds=seconds, loss=loss.kind, parameter=loss.parameter,
             values=0 if loss.takes_labels else _address(targets), sample_weight=sample_weight, averaging=averaging,
-            average=0 if averaging is None else _address(state.average),
+            average=0 if averaging is None else _address(state.average), loss_before=loss_before,
         )  # fmt: skip
         return n_done, plan.engine.loss_sum, plan.engine.n_correct
 

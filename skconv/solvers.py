@@ -241,16 +241,16 @@ def epochs(network, X, targets, samples, settings, state, *, batch_size, max_ite
             began = time.perf_counter()
             n_threads = threads.choose(began)
             is_trial = n_threads != threads.best
-            n_done, stretch_loss, stretch_correct = network.train(
+            n_done, total, stretch_correct = network.train(
                 X, targets, order, bounds[batch:], state=state, solver=settings.solver, rates=rates[batch:],
                 settings=settings.for_engine(), seed=seed, epoch=first_epoch + epoch, n_threads=n_threads,
                 seconds=TRIAL_SECONDS if is_trial else STRETCH_SECONDS, largest=min(batch_size, n), loss=loss,
                 sample_weight=sample_weight, averaging=None if averaging is None else averaging[batch:],
+                loss_before=total,
             )  # fmt: skip
             threads.learn(n_threads, (time.perf_counter() - began) / n_done)
             state.t += n_done
             batch += n_done
-            total += stretch_loss
             n_correct += stretch_correct
             if not math.isfinite(total):
                 raise ValueError(

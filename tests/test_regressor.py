@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.metrics import r2_score
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from skconv import CNNRegressor, Conv2DTransformer, MaxPool
+from skconv import CNNRegressor, Conv2DTransformer, Dense, MaxPool
 
 DIGITS, LABELS = load_digits(return_X_y=True)
 X = DIGITS[:300]
@@ -16,8 +17,10 @@ STOCHASTIC = {"check_sample_weight_equivalence_on_dense_data": "samples are draw
 CHECKED = [
     CNNRegressor(),
     CNNRegressor(solver="lbfgs"),
-    CNNRegressor(loss="huber", standardize_target=False, max_iter=20),
-    CNNRegressor(layers=[("conv1", Conv2DTransformer(4, 3)), ("pool1", MaxPool(2))], loss="absolute_error"),
+    CNNRegressor(loss="huber", standardize_target=False),
+    CNNRegressor(
+        layers=[("conv1", Conv2DTransformer(16, 3)), ("pool1", MaxPool(2)), ("fc", Dense(32))], loss="absolute_error"
+    ),
 ]
 
 
@@ -44,7 +47,7 @@ def test_check_estimator(estimator, check):
 
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", "poisson"])
 def test_every_loss_learns(loss):
-    regressor = small(loss=loss).fit(X, Y)
+    regressor = small(loss=loss, max_iter=100).fit(X, Y)
     assert regressor.score(X, Y) > 0.8
     assert regressor.out_activation_ == ("exp" if loss == "poisson" else "identity")
     assert regressor.predict(X).dtype == np.float64
@@ -64,5 +67,6 @@ def test_several_outputs():
     predicted = regressor.predict(X)
     assert predicted.shape == (300, 3) and regressor.n_outputs_ == 3
     assert regressor.target_scale_[2] == 1  # a constant has no scale
-    np.testing.assert_allclose(predicted[:, 2], 1, atol=0.2)
-    assert regressor.score(X, targets[:, :]) == pytest.approx(regressor.score(X, targets))
+    np.testing.assert_allclose(predicted[:, 2], 1, atol=0.5)
+    for i in (0, 1):
+        assert r2_score(targets[:, i], predicted[:, i]) > 0.8

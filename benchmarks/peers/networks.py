@@ -180,7 +180,8 @@ def training_step(clf, X, y):
     settings = clf._settings()
     images = np.ascontiguousarray(X)
     targets = y.astype(np.int32)
-    network, _ = clf._new_network(images, int(y.max()) + 1, np.random.RandomState(clf.random_state))
+    codec = clf._new_codec(targets, np.arange(len(y)), None)
+    network, _ = clf._new_network(images, codec, np.arange(len(y)), None, np.random.RandomState(clf.random_state))
     state = network.solver_state()
     n = len(images)
 

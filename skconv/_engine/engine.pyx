@@ -317,7 +317,7 @@ cdef class Engine(Predictor):
               int n_threads, int solver, settings, const double[::1] rates, size_t weights, size_t state_1,
               size_t state_2, uint64_t seed=0, uint64_t epoch=0, bint training=True, double seconds=1e9,
               int loss=LOG_LOSS, double parameter=0, size_t values=0, const double[::1] sample_weight=None,
-              const double[::1] averaging=None, size_t average=0, size_t dy=0, size_t dx=0):
+              const double[::1] averaging=None, size_t average=0, size_t dy=0, size_t dx=0, double loss_before=0):
         """Run consecutive mini-batches, the i-th on samples order[bounds[i]:bounds[i + 1]], for `seconds` at most.
 
         Returns the number of mini-batches run, at least one.
@@ -352,6 +352,8 @@ cdef class Engine(Predictor):
             After mini-batch i, the average moves by 1 - averaging[i] of its distance from the weights.
         dy, dx : int
             Addresses: gradients by the outputs, in place of the loss, and room for those by the input; or 0.
+        loss_before : float
+            What the losses are added to: the sum over an epoch then does not depend on where stretches end.
         """
         cdef:
             Batch *batches
@@ -386,7 +388,7 @@ cdef class Engine(Predictor):
             (b.update.decay, b.update.beta_1, b.update.beta_2, b.update.epsilon, b.update.nesterov, b.l1,
              b.clip_norm) = settings
             b.update.scale = 1
-        self.loss_sum = 0
+        self.loss_sum = loss_before
         self.n_correct = 0
         self.is_late = False
         self._start()
