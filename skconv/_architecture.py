@@ -236,17 +236,13 @@ def initialize(network, layers, images, rng, *, trains=False, sample_weight=None
 
 def _before(network, n_operations):
     """The first operations of a network with their weights, and what it does to images first; None if it is nothing."""
-    operations = network.operations[:n_operations]
-    if not operations:
-        if network.mean is None:
-            return None
-        shape = network.operations[0].in_shape
-        operations = [Reshape("", shape, shape)]
-    before = Network(operations, dtype=network.dtype, mean=network.mean, scale=network.scale, isa=network.isa)
-    before.weights[...] = network.weights[: before.n_weights]
-    for pair, found in zip(before.statistics, network.statistics, strict=False):
-        pair[0][...], pair[1][...] = found
-    return before
+    if n_operations:
+        return network.first(n_operations)
+    if network.mean is None:
+        return None
+    shape = network.operations[0].in_shape
+    identity = [Reshape("", shape, shape)]
+    return Network(identity, dtype=network.dtype, mean=network.mean, scale=network.scale, isa=network.isa)
 
 
 def describe(layers):

@@ -204,7 +204,7 @@ class FittedNetwork(_architecture.NamedLayers):
             known = ", ".join(dict.fromkeys(map(repr, names)))
             raise ValueError(f"name must be that of a layer, one of {known}; got {name!r}")
         last = len(names) - names[::-1].index(name)
-        return frozen_copy(network, last).predict(self._read(X, reset=False))
+        return network.first(last).predict(self._read(X, reset=False))
 
     def summary(self):
         """Return a table of the layers: name, operation, output shape, number of weights.
@@ -264,14 +264,3 @@ def _channel_statistics(images, weights, dtype):
     # What rounding leaves of a constant channel is no scale, nor is what float32 cannot hold the reciprocal of.
     constant = deviation <= np.maximum(1e-7 * np.abs(mean), 1e-37)
     return mean.astype(dtype), np.where(constant, 1, 1 / np.where(constant, 1, deviation)).astype(dtype)
-
-
-def frozen_copy(network, n_operations=None):
-    """A network of its own with the same weights, of the first operations."""
-    operations = network.operations[:n_operations]
-    frozen = Network(operations, dtype=network.dtype, mean=network.mean, scale=network.scale, isa=network.isa)
-    # The weights of layers follow each other in the flat vector, so those of the first layers are its beginning.
-    frozen.weights[...] = network.weights[: frozen.n_weights]
-    for pair, found in zip(frozen.statistics, network.statistics, strict=False):
-        pair[0][...], pair[1][...] = found
-    return frozen

@@ -127,6 +127,16 @@ class Network:
         """Everything that is learned: weights, then intercepts, then means and variances."""
         return [*self.coefs, *self.intercepts, *(array for pair in self.statistics for array in pair)]
 
+    def first(self, n_operations=None):
+        """A network of its own of the first operations (all for None), with the same weights, which only predicts."""
+        operations = self.operations[:n_operations]
+        network = Network(operations, dtype=self.dtype, mean=self.mean, scale=self.scale, isa=self.isa)
+        # The weights of layers follow each other in the flat vector: those of the first layers are its beginning.
+        network.weights[...] = self.weights[: network.n_weights]
+        for pair, found in zip(network.statistics, self.statistics, strict=False):
+            pair[0][...], pair[1][...] = found
+        return network
+
     def snapshot(self):
         """Copies of weights and statistics, for `restore`."""
         return self.weights.copy(), [pair.copy() for pair in self._statistics.values()]
