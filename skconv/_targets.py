@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import expit, xlogy
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import assert_all_finite, check_array, check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import check_classification_targets
 
 from ._losses import Loss
 
@@ -60,12 +60,11 @@ def read_labels(y, n_samples, name, what="y"):
     array = np.asarray(y) if not hasattr(y, "dtype") or hasattr(y, "__array__") else y
     if getattr(array, "ndim", 1) == 2 and array.shape[1] > 1 and array.dtype.kind in "biuf":
         assert_all_finite(array, input_name=what)
-        kind = type_of_target(array)
-        if kind == "multilabel-indicator":
+        if np.isin(array, (0, 1)).all():  # any two integers are an indicator to scikit-learn
             return np.ascontiguousarray(array)
         raise ValueError(
-            f"{what} of shape {array.shape} must hold 0 and 1 only, a column per label, but is {kind}; "
-            "for one class per sample pass a vector of labels"
+            f"{what} of shape {array.shape} must hold 0 and 1 only, a column per label, but holds "
+            f"{np.setdiff1d(array, (0, 1))[:5]}; for one class per sample pass a vector of labels"
         )
     y = column_or_1d(y, warn=True)
     assert_all_finite(y, input_name=what)
