@@ -241,11 +241,11 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
                     )
                 codec = self._continued_codec(y, "warm_start")
                 network, attributes = self._continued(codec, "warm_start")
-                history = History.of(self, held is not None, self._stops_by_score(held))
+                history = History.of(self, held is not None)
             else:
                 codec = self._new_codec(y, samples, weights)
                 network, attributes = self._new_network(images, codec, samples, weights, rng)
-                history = History(scores=None if held is None else [], by_score=self._stops_by_score(held))
+                history = History(scores=None if held is None else [])
             batch_size = self._batch_size(len(samples))
             course = Course(
                 network, images, codec.encode(y, network.dtype), samples, settings, codec.loss, weights, batch_size,
@@ -260,7 +260,7 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
             else:
                 self._run(
                     course, history, progress, X, codec, held, scorer, attributes,
-                    Judge(self.tol, self.n_iter_no_change, by_score=history.by_score),
+                    Judge(self.tol, self.n_iter_no_change, by_score=held is not None and self.early_stopping),
                     state=network.solver_state(averages=settings.ema_decay is not None),
                     stops=self.early_stopping or settings.schedule in _ENDLESS, task=task,
                 )  # fmt: skip
@@ -279,9 +279,6 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
         if history.is_interrupted:
             self._warn_of_interrupt(f"the weights of epoch {len(history.losses)} are kept")
         return self
-
-    def _stops_by_score(self, held):
-        return held is not None and self.early_stopping
 
     def _run(self, course, history, progress, X, codec, held, scorer, attributes, judge, **options):
         """Train by a stochastic solver; return what `run_epochs` does."""
@@ -330,11 +327,11 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
         if is_first:
             codec = self._first_codec(y, samples, weights, classes)
             network, attributes = self._new_network(images, codec, samples, weights, rng)
-            history = History(scores=None if held is None else [], by_score=self._stops_by_score(held))
+            history = History(scores=None if held is None else [])
         else:
             codec = self._continued_codec(y, "partial_fit")
             network, attributes = self._continued(codec, "partial_fit")
-            history = History.of(self, held is not None, self._stops_by_score(held))
+            history = History.of(self, held is not None)
             history.n_scores_before = 0
         state = network.solver_state(averages=settings.ema_decay is not None)
         judge = Judge(self.tol, self.n_iter_no_change, by_score=held is not None)

@@ -85,18 +85,17 @@ class History:
     losses: list = field(default_factory=list)
     scores: list | None = None
     n_seen: int = 0
-    by_score: bool = False  # whether epochs are judged by their scores rather than their losses
     n_before: int = 0  # epochs, and scores, of fits before this one
     n_scores_before: int = 0
     is_interrupted: bool = False
 
     @classmethod
-    def of(cls, estimator, validates, by_score):
-        """The history that a fitted estimator holds, to go on with."""
+    def of(cls, estimator, validates):
+        """The history that a fitted estimator holds."""
         scores = list(estimator.validation_scores_ or [])
         return cls(
-            list(estimator.loss_curve_), scores if validates else None, estimator.t_, by_score,
-            len(estimator.loss_curve_), len(scores),
+            list(estimator.loss_curve_), scores if validates else None, estimator.t_, len(estimator.loss_curve_),
+            len(scores),
         )  # fmt: skip
 
     @property
@@ -109,7 +108,7 @@ class History:
         scores = self.scores
         return {
             "loss_": self.losses[-1] if self.losses else None,
-            "best_loss_": None if self.by_score or not self.losses else min(self.losses),
+            "best_loss_": None if scores is not None or not self.losses else min(self.losses),
             "loss_curve_": self.losses,
             "validation_scores_": scores,
             # Of this fit: the weights of an earlier best, and its validation samples, are gone.
