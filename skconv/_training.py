@@ -109,8 +109,9 @@ class History:
         return {
             "loss_": self.losses[-1] if self.losses else None,
             "best_loss_": None if scores is not None or not self.losses else min(self.losses),
-            "loss_curve_": self.losses,
-            "validation_scores_": scores,
+            # Copies: those that callbacks are given must not grow.
+            "loss_curve_": list(self.losses),
+            "validation_scores_": None if scores is None else list(scores),
             # Of this fit: the weights of an earlier best, and its validation samples, are gone.
             "best_validation_score_": None if scores is None else max(scores[self.n_scores_before :], default=None),
             "n_iter_": len(self.losses),
