@@ -1,5 +1,6 @@
 """One fit from the first to the last step: epochs, what is kept of them, validation, and when it ends."""
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -113,10 +114,15 @@ class History:
             "loss_curve_": list(self.losses),
             "validation_scores_": None if scores is None else list(scores),
             # Of this fit: the weights of an earlier best, and its validation samples, are gone.
-            "best_validation_score_": None if scores is None else max(scores[self.n_scores_before :], default=None),
+            "best_validation_score_": None if not scores else _highest(scores[self.n_scores_before :]),
             "n_iter_": len(self.losses),
             "t_": self.n_seen,
         }
+
+
+def _highest(scores):
+    """The highest score; NaN, which a scorer may return, only where there is nothing else."""
+    return max((score for score in scores if not math.isnan(score)), default=math.nan)
 
 
 @contextmanager
