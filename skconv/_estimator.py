@@ -246,6 +246,7 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
                 codec = self._new_codec(y, samples, weights)
                 network, attributes = self._new_network(images, codec, samples, weights, rng)
                 history = History(scores=None if held is None else [])
+            history.by_score = held is not None and self.early_stopping
             batch_size = self._batch_size(len(samples))
             course = Course(
                 network, images, codec.encode(y, network.dtype), samples, settings, codec.loss, weights, batch_size,
@@ -260,7 +261,7 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
             else:
                 self._run(
                     course, history, progress, X, codec, held, scorer, attributes,
-                    Judge(self.tol, self.n_iter_no_change, by_score=held is not None and self.early_stopping),
+                    Judge(self.tol, self.n_iter_no_change, by_score=history.by_score),
                     state=network.solver_state(averages=settings.ema_decay is not None),
                     stops=self.early_stopping or settings.schedule in _ENDLESS, task=task,
                 )  # fmt: skip
@@ -333,6 +334,7 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
             network, attributes = self._continued(codec, "partial_fit")
             history = History.of(self, held is not None)
             history.n_scores_before = 0
+        history.by_score = held is not None and self.early_stopping
         state = network.solver_state(averages=settings.ema_decay is not None)
         judge = Judge(self.tol, self.n_iter_no_change, by_score=held is not None)
         ongoing = None if is_first else self.__dict__.get("_ongoing")

@@ -89,6 +89,8 @@ class History:
     n_before: int = 0  # epochs, and scores, of fits before this one
     n_scores_before: int = 0
     is_interrupted: bool = False
+    by_score: bool = False  # whether the best epoch is that of the highest score
+    last_loss: float | None = None  # of the weights, where no epoch was needed
 
     @classmethod
     def of(cls, estimator, validates):
@@ -107,9 +109,10 @@ class History:
     def attributes(self):
         """The fitted attributes."""
         scores = self.scores
+        losses = self.losses if self.last_loss is None else [*self.losses, self.last_loss]
         return {
-            "loss_": self.losses[-1] if self.losses else None,
-            "best_loss_": None if scores is not None or not self.losses else min(self.losses),
+            "loss_": losses[-1] if losses else None,
+            "best_loss_": None if self.by_score or not losses else min(losses),
             # Copies: those that callbacks are given must not grow.
             "loss_curve_": list(self.losses),
             "validation_scores_": None if scores is None else list(scores),
@@ -259,6 +262,8 @@ def run_lbfgs(course, history, progress, *, tol, max_fun):
     )  # fmt: skip
     history.is_interrupted = result.interrupted
     history.losses += result.losses
+    if not result.losses:  # the first weights are the best
+        history.last_loss = result.loss
     history.n_seen += len(course.samples) * result.n_iter
     course.network.release()
     check_finite(course)
