@@ -67,8 +67,8 @@ class FittedNetwork(_architecture.NamedLayers):
         Standardisation and filters found in data see `samples` only, with their weights if not None.
         """
         layers, attributes = self._layers_for(images.shape[1:], codec)
-        attributes["architecture_"] = _architecture.describe(layers)
         layers = self._trained_layers(layers)
+        attributes["architecture_"] = _architecture.describe(layers)
         operations = _architecture.bind(layers, images.shape[1:])
         augment = resolve_augmentation(self.augment, images.shape[1:])
         if len(samples) < len(images):
@@ -88,8 +88,9 @@ class FittedNetwork(_architecture.NamedLayers):
         if self.standardize != (self.input_mean_ is not None):
             raise ValueError(f"{what} continues a fit with standardize={not self.standardize}; leave it as it was")
         layers, attributes = self._layers_for(self.image_shape_, codec)
+        layers = self._trained_layers(layers)
         attributes["architecture_"] = _architecture.describe(layers)
-        operations = _architecture.bind(self._trained_layers(layers), self.image_shape_)
+        operations = _architecture.bind(layers, self.image_shape_)
         augment = resolve_augmentation(self.augment, self.image_shape_)
         network = Network(
             operations, dtype=self._precision(), mean=self.input_mean_, scale=self.input_scale_, augment=augment
