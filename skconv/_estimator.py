@@ -99,6 +99,8 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
         """What validation is judged by: a scorer, "loss", or None for accuracy or R2."""
         if self.scoring is None or (isinstance(self.scoring, str) and self.scoring == "loss"):
             return self.scoring
+        if not (isinstance(self.scoring, str) or callable(self.scoring)):
+            raise TypeError(f"scoring must be the name of one score, a callable or None, got {self.scoring!r}")
         return check_scoring(self, self.scoring)
 
     def _batch_size(self, n_samples):
@@ -301,7 +303,9 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
                 return held.score(network, codec)
             if scorer == "loss":
                 return held.loss(network, codec)
-            return held.scorer_score(scorer, fitted())
+            estimator = fitted()
+            estimator.__dict__.pop("feature_names_in_", None)  # the images have no names, and need no warning
+            return held.scorer_score(scorer, estimator)
 
         return run_epochs(
             course, history, progress, judge=judge, score=None if held is None else score,

@@ -1,6 +1,7 @@
 """One fit from the first to the last step: epochs, what is kept of them, validation, and when it ends."""
 
 import math
+import numbers
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -331,4 +332,7 @@ class Held:
     def scorer_score(self, scorer, estimator):
         """The score by a scorer of scikit-learn."""
         weights = {} if self.weights is None else {"sample_weight": self.weights}
-        return float(scorer(estimator, self.images[self.samples], self.answers, **weights))
+        score = scorer(estimator, self.images[self.samples], self.answers, **weights)
+        if not isinstance(score, numbers.Real):
+            raise ValueError(f"scoring must return a number, got {score!r} ({type(score).__name__}) from {scorer!r}")
+        return float(score)
