@@ -254,6 +254,8 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
                 network, images, codec.encode(y, network.dtype), samples, settings, codec.loss, weights, batch_size,
                 self._n_epochs(len(samples), batch_size), self.shuffle, seed, history.n_before,
             )  # fmt: skip
+            if held is not None:
+                codec.encode(held.answers, network.dtype, "y_val")  # before the first epoch is over
             attributes |= self._codec_attributes(codec)
             progress = Progress(self.verbose, course.max_iter)
             progress.table(_architecture.summary(network.operations))
@@ -349,6 +351,8 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
             network, images, codec.encode(y, network.dtype), samples, settings, codec.loss, weights,
             self._batch_size(len(samples)), 1, self.shuffle, seed, history.n_before,
         )  # fmt: skip
+        if held is not None:
+            codec.encode(held.answers, network.dtype, "y_val")  # before the epoch is over
         attributes |= self._codec_attributes(codec)
         own = self._run(
             course, history, progress, X, codec, held, scorer, attributes, judge, state=state, stops=False,

@@ -111,6 +111,8 @@ class Labels:
 
     def numbers(self, y, what="y"):
         """Class numbers of labels."""
+        if y.ndim != 1:
+            raise ValueError(f"{what} must be one label per sample as in the first fit, got shape {y.shape}")
         unknown = np.setdiff1d(y, self.classes)
         if len(unknown):
             raise ValueError(f"{what} has labels that are not in classes: {unknown[:5]}; classes are {self.classes}")
@@ -187,7 +189,7 @@ class MultiLabels:
         return "tanh" if self.loss_name == "squared_error" else "logistic"
 
     def encode(self, y, dtype, what="y"):
-        if y.shape[1] != self.n_outputs:
+        if y.shape[1:] != (self.n_outputs,):
             raise ValueError(
                 f"{what} must have a column per label, {self.n_outputs} as in the first fit, got {y.shape}"
             )
