@@ -316,9 +316,9 @@ class Numbers:
         return values.mean(axis=1)
 
 
-def check_counts(y, what):
-    """Refuse what no Poisson distribution gives."""
-    if (y < 0).any() or not (y > 0).any():
+def check_counts(y, what, some=False):
+    """Refuse what no Poisson distribution gives: negative values, or with `some` only zeros, whose mean is none."""
+    if (y < 0).any() or (some and not (y > 0).any()):
         raise ValueError(
             f"loss='poisson' needs non-negative values of {what} with a positive sum, got values from {y.min():g} to "
             f"{y.max():g}; use loss='squared_error'"
@@ -330,7 +330,7 @@ def numbers_of(y, samples, weights, *, standardize, loss, delta):
     values = y.reshape(len(y), -1)[samples]
     mean = scale = None
     if loss == "poisson":
-        check_counts(values, "y")
+        check_counts(values, "y", some=True)
     if standardize:
         if weights is not None:
             weights = weights[samples]
