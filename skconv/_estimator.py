@@ -40,7 +40,8 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
     """Base of the networks as estimators. Subclasses have the constructor and know about targets:
 
     - ``_read_y(y, n_samples, what)``: y, checked, as an array;
-    - ``_weigh(y, sample_weight)``: weights of samples with those of classes, or None;
+    - ``_weigh(y, sample_weight, classes)``: weights of samples with those of classes, or None; `classes` that are known
+      beside those of y, or None;
     - ``_strata(y)``: what a split for validation keeps the shares of, or None;
     - ``_new_codec(y, samples, sample_weight)``: what y means to the network, see `_targets`;
     - ``_first_codec(y, samples, sample_weight, classes)``: the same in the first call of `partial_fit`;
@@ -327,7 +328,8 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
             self._check_classes(classes)
         images = self._read(X, reset=is_first)
         y = self._read_y(y, len(images), "y")
-        weights = self._weigh(y, check_sample_weight(sample_weight, len(images)))
+        classes = classes if is_first else getattr(self, "classes_", None)
+        weights = self._weigh(y, check_sample_weight(sample_weight, len(images)), classes)
         rng = self._generator()
         seed = int(rng.randint(np.iinfo(np.int32).max))
         samples, held = self._hold_out(images, y, weights, seed, validation)

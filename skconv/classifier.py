@@ -291,7 +291,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     def _read_y(self, y, n_samples, what):
         return read_labels(y, n_samples, type(self).__name__, what)
 
-    def _weigh(self, y, sample_weight):
+    def _weigh(self, y, sample_weight, classes=None):
         if self.class_weight is None:
             return sample_weight
         if isinstance(self.class_weight, str):
@@ -302,7 +302,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             totals = np.bincount(numbers, weights=sample_weight)
             weights = (totals.sum() / (np.count_nonzero(totals) * np.where(totals > 0, totals, 1)))[numbers]
         else:
-            weights = compute_sample_weight(self.class_weight, y)
+            # Classes that y lacks, but other calls of partial_fit have, may be named all the same.
+            labels = y if classes is None or y.ndim == 2 else np.concatenate([y, classes])
+            weights = compute_sample_weight(self.class_weight, labels)[: len(y)]
         if (weights < 0).any() or not weights.any():
             raise ValueError(f"class_weight must hold weights of at least 0, and not only 0, got {self.class_weight!r}")
         return weights if sample_weight is None else weights * sample_weight

@@ -288,7 +288,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     def _read_y(self, y, n_samples, what):
         return read_numbers(y, n_samples, type(self).__name__, what)
 
-    def _weigh(self, y, sample_weight):
+    def _weigh(self, y, sample_weight, classes=None):
         return sample_weight
 
     def _strata(self, y):
