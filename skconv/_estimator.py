@@ -6,6 +6,7 @@ import math
 import numpy as np
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import _get_feature_names
 
 from . import _architecture
 from ._callbacks import CallbackSupportMixin, FitTask, with_callbacks
@@ -131,12 +132,12 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
 
     # ---- training ----------------------------------------------------------------------------------------------
 
-    def _hold_out(self, images, y, weights, seed, validation):
+    def _hold_out(self, X, images, y, weights, seed, validation):
         """Sample numbers to train on, and what to validate on: the user's data, a part of X, or nothing."""
         samples = np.arange(len(images)) if weights is None else np.flatnonzero(weights)
         X_val, y_val, weight_val = validation
         if X_val is not None or y_val is not None:
-            return samples, self._read_validation(images.shape[1:], *validation)
+            return samples, self._read_validation(X, images.shape[1:], *validation)
         if weight_val is not None:
             raise ValueError("sample_weight_val is given without X_val and y_val; give all three, or none")
         if not self.early_stopping or self.solver == "lbfgs":
@@ -168,7 +169,7 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
         )
         return train, Held(images, y, held, weights)
 
-    def _read_validation(self, image_shape, X_val, y_val, weight_val):
+    def _read_validation(self, X, image_shape, X_val, y_val, weight_val):
         """Validation data of the user's own."""
         if X_val is None or y_val is None:
             missing, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")
@@ -179,6 +180,9 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
             self, X_val, reset=True, image_shape=image_shape, spatial_ndim=self.spatial_ndim,
             dtypes=("uint8", "float32", "float64"), ensure_finite=True,
         )  # fmt: skip
+        names, names_val = (_get_feature_names(data) for data in (X, X_val))
+        if names is not None and names_val is not None and not np.array_equal(names, names_val):
+            raise ValueError(f"X_val must have the columns of X in their order, {list(names)}, got {list(names_val)}")
         if images.shape[1:] != image_shape:
             raise ValueError(f"X_val holds images of shape {images.shape[1:]}, but X those of shape {image_shape}")
         y_val = self._read_y(y_val, len(images), "y_val")
@@ -234,7 +238,7 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
             weights = self._weigh(y, check_sample_weight(sample_weight, len(images)))
             rng = self._generator()
             seed = int(rng.randint(np.iinfo(np.int32).max))
-            samples, held = self._hold_out(images, y, weights, seed, validation)
+            samples, held = self._hold_out(X, images, y, weights, seed, validation)
             continues = self.warm_start and hasattr(self, "coefs_")
             if continues:
                 if images.shape[1:] != self.image_shape_:
@@ -332,7 +336,7 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
         weights = self._weigh(y, check_sample_weight(sample_weight, len(images)), classes)
         rng = self._generator()
         seed = int(rng.randint(np.iinfo(np.int32).max))
-        samples, held = self._hold_out(images, y, weights, seed, validation)
+        samples, held = self._hold_out(X, images, y, weights, seed, validation)
         if is_first:
             codec = self._first_codec(y, samples, weights, classes)
             network, attributes = self._new_network(images, codec, samples, weights, rng)
