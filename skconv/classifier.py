@@ -20,18 +20,26 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     Parameters
     ----------
     conv_layer_sizes : "auto", int or tuple of ints, default="auto"
-        Filters of every convolution; () for none. "auto" takes 32, and twice as many (128 at most) after every
-        pooling, until the image is some 4 pixels wide. What it became is in `conv_layer_sizes_`.
+        Filters of every convolution, each at least 1; () for none. "auto" takes 32, and twice as many (128 at most)
+        after every pooling, until the image is some 4 pixels wide. What it became is in `conv_layer_sizes_`.
     activation : {"identity", "relu", "leaky_relu", "tanh", "logistic", "elu", "gelu"}, default="relu"
-        Of convolutions and hidden dense layers.
+        Of convolutions and hidden dense layers. "leaky_relu" has slope 0.01 below zero, "elu" is exp(z) - 1 there, and
+        "gelu" is z times the normal distribution function.
     kernel_size : int or tuple of ints, default=3
+        Extent of the filters of every convolution in pixels, at least 1; a tuple has an entry per spatial axis.
     stride : int or tuple of ints, default=1
+        Pixels from one window of a convolution to the next, at least 1.
     padding : {"same", "valid", "same_lower", "full"}, int or tuple, default="same"
+        Pixels that every convolution adds around its maps, in the words of `Conv2DTransformer`: "same" keeps the size
+        at stride 1, "valid" adds none, "full" takes every window that touches the map; a number adds so many on every
+        side.
     pool : {"max", "average", None}, default="max"
+        What follows every convolution; None leaves pooling out.
     pool_size : int or tuple of ints, default=2
-        Windows and strides of the pooling; clipped to the map, left out where the map is one pixel wide.
+        Windows and strides of the pooling, in pixels, at least 1; clipped to the map, left out where the map is one
+        pixel wide.
     hidden_layer_sizes : "auto", int or tuple of ints, default="auto"
-        Units of every hidden dense layer; () for none. "auto" is (128,).
+        Units of every hidden dense layer, each at least 1; () for none. "auto" is (128,).
     dropout : float, default=0.25
         Share of the values that training sets to zero before every dense layer, 0 <= dropout < 1. Does not act with
         "lbfgs".
@@ -40,8 +48,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         are cloned. Their parameters are reached by name, as in a Pipeline: ``conv1__n_filters``; so no layer may have
         the name of a parameter above or below.
     image_shape : tuple of ints, default=None
-        Shape of one image, where X is flat. None: a square gray image (for spatial_ndim=3 a cubic volume), or a signal
-        of up to 64 values.
+        Shape of one image in pixels, ``(height, width)`` or ``(height, width, n_channels)``, where X is flat. None: a
+        square gray image (for spatial_ndim=3 a cubic volume), or a signal of up to 64 values.
     spatial_ndim : {1, 2, 3}, default=2
         Signals, images or volumes.
     standardize : bool, default=True
@@ -49,14 +57,14 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     loss : {"log_loss", "squared_error"}, default="log_loss"
         What training minimises. "log_loss" is the cross-entropy of softmax, or for several labels per sample the sum
         of those of a sigmoid per label. "squared_error" gives the output layer hyperbolic tangents, trained towards 1
-        for the class and -1 for the others, as in LeCun et al. (1989).
+        for the class and -1 for the others, as in [1]_; its value is half the mean square over the outputs.
     label_smoothing : float, default=0.0
-        Share of every label that goes to all classes alike (Szegedy et al., 2016), 0 <= label_smoothing < 1; with
-        "log_loss".
+        Share of every label that goes to all classes alike [2]_, or for several labels per sample to both
+        answers, 0 <= label_smoothing < 1; with "log_loss".
     class_weight : dict, "balanced" or None, default=None
-        Weights of classes, ``{label: weight}``, on top of sample weights; classes that are not named have weight 1.
-        "balanced" gives every class the same total weight. For several labels per sample: a list of dicts, one per
-        column. Losses are means under the weights.
+        Weights of classes, ``{label: weight}``, at least 0, on top of sample weights; classes that are not named have
+        weight 1. "balanced" gives every class the same total weight. For several labels per sample: a list of dicts,
+        one per column, or "balanced"; the weights of the columns are multiplied. Losses are means under the weights.
     augment : None, str or dict, default=None
         How training draws every image anew in every epoch. A dict of the keys below, whose values are the largest
         changes, drawn uniformly either way (factors: their logarithms); True stands for the value in brackets, False
@@ -69,7 +77,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         - ``"scale"``: factors from 1 / (1 + scale) to 1 + scale, scale at most 1; signals and images only [0.1];
         - ``"shear"``: degrees that verticals lean, at most 60; images only [10];
         - ``"elastic"``: (alpha, sigma) in pixels, noise of amplitude alpha smoothed to a width of sigma displaces the
-          pixels; images only [(34, 4) for a side of 28];
+          pixels [3]_; images only [(34, 4) for a side of 28];
         - ``"cutout"``: sides of a box that is emptied, in pixels or shares of the side, or one of them per axis
           [1 / 4];
         - ``"noise"``: standard deviation, in units of the channel's with `standardize` [0.1];
@@ -81,65 +89,73 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
         Training losses are those of the augmented images; predictions and validation scores see images as they are.
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
-        "adam" and "sgd" step after every mini-batch. "lbfgs" looks at all samples for every step, computes in float64,
-        and uses neither dropout nor what is said below to be for the other two; it suits small data and networks.
+        "adam" [4]_ and "sgd" step after every mini-batch. "lbfgs" [5]_ looks at all samples for every step,
+        computes in float64, and uses neither dropout nor what is said below to be for the other two; it suits small
+        data and networks.
     alpha : float, default=0.0001
-        Strength of the penalty on weights (not intercepts): alpha / (2 * batch size) times the sum of squares.
+        Strength of the penalty on weights (not intercepts), at least 0: alpha / (2 * batch size) times the sum of
+        squares.
     l1_ratio : float, default=0.0
         Share of `alpha` that acts on the sum of absolute values instead, 0 to 1, as in `ElasticNet`; steps are
-        proximal, so that weights become exactly 0. Not for "lbfgs".
+        proximal [6]_, so that weights become exactly 0. Not for "lbfgs".
     clip_norm : float, default=None
-        Largest norm of the gradient of a mini-batch, over all weights and without penalties; longer ones are
-        shortened. For "adam" and "sgd".
+        Largest norm of the gradient of a mini-batch, over all weights and without penalties, more than 0; longer ones
+        are shortened [7]_. None: as they are. For "adam" and "sgd".
     ema_decay : float, default=None
-        Predict, and validate, with an exponential moving average of the weights over the steps, of this decay,
-        0 < ema_decay < 1, such as 0.999; in the first steps it is shorter, (1 + t) / (10 + t). For "adam" and "sgd".
+        Predict, and validate, with an exponential moving average of the weights over the steps [8]_, of this decay,
+        0 < ema_decay < 1, such as 0.999; in the first steps it is shorter, (1 + t) / (10 + t). None: with the weights
+        themselves. For "adam" and "sgd".
     batch_size : int or "auto", default="auto"
-        Samples per mini-batch, clipped to n_samples. "auto" is 32 up to 10,000 samples, then 128.
+        Samples per mini-batch, at least 1, clipped to n_samples. "auto" is 32 up to 10,000 samples, then 128. For
+        "adam" and "sgd".
     learning_rate : {"one_cycle", "cosine", "constant", "invscaling", "adaptive"}, default="one_cycle"
-        Schedule over the steps of all `max_iter` epochs. "one_cycle" warms up and then falls to nearly zero along a
-        cosine; "cosine" falls from the start; "invscaling" divides by (step + 1) ** power_t; "adaptive" divides by 5
-        whenever `n_iter_no_change` epochs brought no progress.
+        Schedule over the steps of all `max_iter` epochs, for "adam" and "sgd". "one_cycle" [9]_ rises from a 25th of
+        the largest rate during the first 30 % of the steps and then falls to nearly zero, both along a cosine;
+        "cosine" falls from the start; "invscaling" divides by (step + 1) ** power_t; "adaptive" divides by 5 whenever
+        `n_iter_no_change` epochs brought no progress, and ends below 1e-6.
     learning_rate_init : float, default=0.001
-        Largest learning rate of the schedule.
+        Largest learning rate of the schedule, more than 0.
     power_t : float, default=0.5
+        Exponent of "invscaling", at least 0.
     max_iter : int or "auto", default="auto"
-        Epochs, or iterations of "lbfgs". "auto" is 10, and more (100 at most) where 10 epochs have fewer than 2,000
-        steps; 200 for "lbfgs".
+        Epochs, or iterations of "lbfgs", at least 1. "auto" is 10, and more (100 at most) where 10 epochs have fewer
+        than 2,000 steps; 200 for "lbfgs".
     max_fun : int, default=15000
-        Evaluations of the loss by "lbfgs", at most.
+        Evaluations of the loss by "lbfgs", at most; at least 1.
     shuffle : bool, default=True
+        Whether every epoch takes the samples in an order of its own, or as they come. For "adam" and "sgd".
     random_state : int, RandomState instance or None, default=None
         Draws first weights, order of samples, dropout, augmentation and the validation split.
     tol : float, default=0.0001
-        What counts as progress, see `n_iter_no_change`. For "lbfgs": the largest component of the gradient at which
-        it ends.
+        What counts as progress, at least 0, in units of the loss or score, see `n_iter_no_change`. For "lbfgs": the
+        largest component of the gradient at which it ends.
     verbose : int, default=0
-        1 (or True): a line per epoch; 2: the layers, and a table of epochs.
+        1 (or True): a line per epoch, or per ten iterations of "lbfgs"; 2: the layers, and a table of epochs, in which
+        ``rate`` is the largest rate of the schedule and ``dur`` are seconds.
     warm_start : bool, default=False
         Whether `fit` continues from the weights of the fit before, on the same image shape and classes and with layers
         of the same sizes; `n_iter_`, `t_` and the curves go on, too.
     momentum : float, default=0.9
-        For "sgd", 0 <= momentum < 1.
+        Share of the step before that every step repeats, for "sgd", 0 <= momentum < 1.
     nesterovs_momentum : bool, default=True
-        For "sgd".
+        Whether every step looks ahead by its momentum (Nesterov's method), for "sgd".
     early_stopping : bool, default=False
-        Whether to set `validation_fraction` of the data aside (stratified), or to take the validation data given to
-        `fit`, to stop when the score on it has not improved for `n_iter_no_change` epochs, and to keep the best
-        weights. For "adam" and "sgd".
+        Whether to set `validation_fraction` of the data aside (stratified where there is one class per sample), or to
+        take the validation data given to `fit`, to stop when the score on it has not improved for `n_iter_no_change`
+        epochs, and to keep the best weights. For "adam" and "sgd".
     validation_fraction : float, default=0.1
         Share of the samples, 0 < validation_fraction < 1.
     scoring : str, callable or None, default=None
         What validation is scored by: a scorer of scikit-learn, or its name; "loss" for the negative loss without
         penalties; None for the accuracy. Higher is better.
     beta_1, beta_2 : float, default=0.9, 0.999
-        Decay of Adam's moments.
+        Shares that Adam's mean and mean square of the gradients keep of themselves in every step, at least 0, below 1.
     epsilon : float, default=1e-08
-        For "adam".
+        What Adam adds to the root of the mean square before it divides by it, more than 0.
     n_iter_no_change : int, default=10
-        Epochs in a row without an improvement of `tol` after which training stops, or `numpy.inf` for never; acts
-        with early stopping and with the schedules "constant", "invscaling" and "adaptive", because the others need all
-        of their steps.
+        Epochs in a row without an improvement of `tol` after which training stops, at least 1, or `numpy.inf` for
+        never; acts with early stopping and with the schedules "constant", "invscaling" and "adaptive", because the
+        others need all of their steps.
 
     Attributes
     ----------
@@ -148,8 +164,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     image_shape_ : tuple
         Shape of one image, channels last.
     n_features_in_ : int
+        Values of one image.
     feature_names_in_ : ndarray
         Where X was a frame with names.
+    architecture_ : tuple
+        The layers as plain data, ``(name, class name, parameters)`` each: what an unpickled network is rebuilt from.
     conv_layer_sizes_, hidden_layer_sizes_ : tuple
         What the flat parameters became (absent with `layers`).
     coefs_ : list of ndarray
@@ -162,30 +181,61 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     input_mean_, input_scale_ : ndarray of shape (n_channels,)
         The network sees ``(X - input_mean_) * input_scale_``. None where ``standardize=False``.
     loss_, best_loss_ : float
-        Training loss of the last epoch, and the lowest one (None with early stopping).
+        Training loss of the last epoch, and the lowest one (None where there is validation data), with penalties and
+        under the weights of the samples.
     loss_curve_ : list of float
+        Training loss of every epoch, or of every iteration of "lbfgs".
     validation_scores_ : list of float
-        Where there is validation data, else None; `best_validation_score_` is the highest.
+        Score of every epoch, where there is validation data, else None.
+    best_validation_score_ : float
+        The highest of them, or None.
     stopped_ : bool
         After `partial_fit` only: whether early stopping would end here. The weights are then the best ones.
     n_iter_ : int
-        Epochs run.
+        Epochs run, or iterations of "lbfgs".
     n_layers_ : int
         Layers with weights, and the input.
     n_outputs_ : int
+        Classes, or labels per sample.
     n_parameters_ : int
+        Weights, intercepts included; those that do not learn, too.
     out_activation_ : str
         "softmax"; "logistic" for several labels per sample; "tanh" for squared errors. Two classes have two outputs,
         unlike in MLPClassifier.
     t_ : int
-        Samples seen in training.
+        Samples seen in training: those trained on, times epochs or iterations.
 
     Notes
     -----
     Computes in float32 (float64 for "lbfgs"), whatever X holds; uint8 data stay uint8. Weights and predictions are the
     same, bit for bit, for any number of threads, memory layout of X, and split of X into batches.
 
+    An epoch costs about three times the multiplications of a prediction of the same samples: forward, and backward to
+    maps and to weights. So does every evaluation of the loss by "lbfgs", of which most iterations need one.
+    Memory beside X: the maps of one mini-batch, and at most about 10 arrays of the size of the weights; for "lbfgs"
+    about 50 of them, in float64. The fitted estimator holds two.
+
+    What differs from MLPClassifier and MLPRegressor, parameter by parameter, is a page of the documentation.
+
     With scikit-learn 1.9 or later, ``set_callbacks(ProgressBar(), ...)`` attaches its callbacks; every epoch is a task.
+
+    References
+    ----------
+    .. [1] LeCun, Boser, Denker, Henderson, Howard, Hubbard and Jackel, "Backpropagation applied to handwritten zip code
+       recognition", Neural Computation 1(4), 1989.
+    .. [2] Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, "Rethinking the Inception Architecture for Computer Vision",
+       CVPR 2016, section 7.
+    .. [3] Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks Applied to Visual Document
+       Analysis", ICDAR 2003.
+    .. [4] Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015.
+    .. [5] Liu and Nocedal, "On the Limited Memory BFGS Method for Large Scale Optimization", Mathematical Programming
+       45, 1989.
+    .. [6] Duchi and Singer, "Efficient Online and Batch Learning Using Forward Backward Splitting", Journal of Machine
+       Learning Research 10, 2009.
+    .. [7] Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", ICML 2013.
+    .. [8] Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM Journal on Control and
+       Optimization 30(4), 1992.
+    .. [9] Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates", 2017.
 
     Examples
     --------
@@ -403,7 +453,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     # ---- prediction --------------------------------------------------------------------------------------------
 
     def decision_function(self, X):
-        """Confidence in every class: the outputs before softmax.
+        """Confidence in every class: the outputs before softmax, or before the sigmoid of every label.
 
         Parameters
         ----------
@@ -412,7 +462,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Returns
         -------
         ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
-            In the order of `classes_`; for two classes the log-odds of the second.
+            In the order of `classes_`, float32 (float64 after ``solver="lbfgs"``); for two classes the log-odds of the
+            second. After ``loss="squared_error"`` outputs are hyperbolic tangents, -1 to 1, and for two classes the
+            difference of both.
         """
         outputs = self._outputs(X)
         return self._fitted_codec().decide(outputs)
@@ -426,8 +478,10 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes), float32
-            In the order of `classes_`; for several labels per sample the probability of each.
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`, float32 (float64 after ``solver="lbfgs"``); for several labels per sample the
+            probability of each. After ``loss="squared_error"`` they are (1 + output) / 2, divided by their sum where
+            there is one class per sample: shares, which nothing calibrates.
         """
         outputs = self._outputs(X)
         return self._fitted_codec().probabilities(outputs)
@@ -441,7 +495,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes), float32
+        ndarray of shape (n_samples, n_classes)
+            As `predict_proba`.
         """
         outputs = self._outputs(X)
         return self._fitted_codec().log_probabilities(outputs)
