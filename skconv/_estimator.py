@@ -176,10 +176,7 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
             raise ValueError(f"{given} is given without {missing}; validation needs both")
         if self.solver == "lbfgs":
             raise ValueError("X_val and y_val need solver='adam' or 'sgd', got solver='lbfgs', which does not validate")
-        images = read_images(
-            self, X_val, reset=True, image_shape=image_shape, spatial_ndim=self.spatial_ndim,
-            dtypes=("uint8", "float32", "float64"), ensure_finite=True,
-        )  # fmt: skip
+        images = read_images(self, X_val, reset=True, image_shape=image_shape, spatial_ndim=self.spatial_ndim)
         names, names_val = (_get_feature_names(data) for data in (X, X_val))
         if names is not None and names_val is not None and not np.array_equal(names, names_val):
             raise ValueError(f"X_val must have the columns of X in their order, {list(names)}, got {list(names_val)}")

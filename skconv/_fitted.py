@@ -221,15 +221,7 @@ class FittedNetwork(_architecture.NamedLayers):
         return hasattr(self, "coefs_")
 
     def _read(self, X, reset):
-        return read_images(
-            self,
-            X,
-            reset=reset,
-            image_shape=self.image_shape,
-            spatial_ndim=self.spatial_ndim,
-            dtypes=("uint8", "float32", "float64"),
-            ensure_finite=True,
-        )
+        return read_images(self, X, reset=reset, image_shape=self.image_shape, spatial_ndim=self.spatial_ndim)
 
 
 def _copy_weights(arrays, values, name):

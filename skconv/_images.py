@@ -6,18 +6,21 @@ made on the shape is made before the data are touched, and an estimator is told 
 """
 
 import math
-import warnings
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.utils.validation import check_array, validate_data
 
-from skconv._geometry import check_int
+from ._geometry import check_int
+from ._warnings import warn_user
 
 # Flat rows of up to this many features that are no perfect square (cube) are taken for signals; longer ones are
 # more likely images whose shape nobody told (3072 features of CIFAR).
 MAX_SIGNAL_FEATURES = 64
+
+# What the engine reads as it is.
+DTYPES = ("uint8", "float32", "float64")
 
 # Elements per step of the finite check: two passes over 512 KiB of float64 stay in the second-level cache.
 _BLOCK = 2**16
@@ -149,7 +152,7 @@ def check_images(
     return images
 
 
-def read_images(estimator, X, *, reset, image_shape, spatial_ndim, dtypes, ensure_finite):
+def read_images(estimator, X, *, reset, image_shape, spatial_ndim, dtypes=DTYPES, ensure_finite=True):
     """Check and convert as `check_images` does, without a trace in `estimator`."""
     name = type(estimator).__name__
     check_int(spatial_ndim, "spatial_ndim", minimum=1, maximum=3)
@@ -159,11 +162,9 @@ def read_images(estimator, X, *, reset, image_shape, spatial_ndim, dtypes, ensur
     if fitted_shape is None:
         shape = resolve_image_shape(array.shape, image_shape, spatial_ndim)
         if image_shape is None and array.ndim == 3 and spatial_ndim == 2 and shape[1] in (3, 4) and shape[0] > 4:
-            warnings.warn(
+            warn_user(
                 f"X of shape {array.shape} is read as {len(array)} gray images of {shape[0]}x{shape[1]} pixels; one "
-                f"image with {shape[1]} channels is X[numpy.newaxis]; image_shape={shape[:-1]} says that this is meant",
-                UserWarning,
-                stacklevel=4,
+                f"image with {shape[1]} channels is X[numpy.newaxis]; image_shape={shape[:-1]} says that this is meant"
             )
     else:
         shape = tuple(fitted_shape)

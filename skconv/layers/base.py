@@ -124,15 +124,7 @@ class Layer(TransformerMixin, BaseEstimator):
         return feature_names(name if len(shape) > 1 else f"{name}_", shape)
 
     def _read(self, X, reset):
-        return read_images(
-            self,
-            X,
-            reset=reset,
-            image_shape=self.image_shape,
-            spatial_ndim=self.spatial_ndim,
-            dtypes=("uint8", "float32", "float64"),
-            ensure_finite=True,
-        )
+        return read_images(self, X, reset=reset, image_shape=self.image_shape, spatial_ndim=self.spatial_ndim)
 
     def _generator(self):
         try:

@@ -13,6 +13,7 @@ from .._memory import memory_limit
 from .._network import Network
 from .._operations import PADDING_MODES, CombineMoments, FilterBank
 from .._separable import RESPONSES, Bank
+from .._warnings import warn_user
 from ._fourier import FourierBank
 from ._gabor_kernel import auto_size, checked_gabor, positive, sigma_of
 from .base import Layer, as_text, spatial_shape
@@ -352,10 +353,8 @@ class GaborFilterBank(Layer):
             )
         filters = self._filters(where)
         if any(abs(gabor.omega) >= math.pi for gabor in filters):
-            warnings.warn(
+            warn_user(
                 f"{where}waves of 0.5 cycles per pixel and more (omega >= pi) alias: they look like lower frequencies",
-                UserWarning,
-                stacklevel=3,
             )
         features = check_choice(self.features, f"{where}features", ("maps", "moments"))
         mode = check_choice(self.padding_mode, f"{where}padding_mode", PADDING_MODES)
