@@ -16,6 +16,9 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from ._losses import Loss
 
+# Of a sample: so many that float64 can sum them over any data.
+_LARGEST_WEIGHT = 1e290
+
 
 def _check_length(y, n_samples, name, what):
     """Refuse what is missing or has another length."""
@@ -41,6 +44,8 @@ def check_sample_weight(sample_weight, n_samples, name="sample_weight"):
         raise ValueError(f"Negative values in data passed to {name}: {weights.min():g}; weights count samples")
     if not weights.any():
         raise ValueError(f"{name}: sample weights must contain at least one non-zero number, all are zero")
+    if weights.max() > _LARGEST_WEIGHT:
+        raise ValueError(f"{name} must be at most {_LARGEST_WEIGHT:g}, so that sums are finite, got {weights.max():g}")
     return weights
 
 
@@ -290,7 +295,8 @@ class Numbers:
         """Predictions in the units of y, float64: float32 would lose digits of large values."""
         values = outputs.astype(np.float64)
         if self.loss_name == "poisson":
-            values = np.exp(values)
+            with np.errstate(over="ignore"):  # what float64 cannot hold is infinite
+                values = np.exp(values)
         if self.scale is not None:
             values = values * self.scale + self.mean
         return values[:, 0] if self.is_vector else values
@@ -334,11 +340,14 @@ def numbers_of(y, samples, weights, *, standardize, loss, delta):
     if standardize:
         if weights is not None:
             weights = weights[samples]
-        mean = np.average(values, axis=0, weights=weights)
+        # In units of the largest value: no square overflows, or vanishes.
+        unit = np.abs(values).max(axis=0)
+        unit[unit == 0] = 1.0
+        mean = np.average(values / unit, axis=0, weights=weights) * unit
         if loss == "poisson":  # outputs are logarithms: only the unit can change
             mean, scale = np.zeros_like(mean), np.where(mean > 0, mean, 1.0)
         else:
-            scale = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
+            scale = np.sqrt(np.average((values / unit - mean / unit) ** 2, axis=0, weights=weights)) * unit
             # What rounding leaves of a constant output is no scale.
             scale = np.where(scale > 1e-12 * np.abs(mean), scale, 1.0)
             scale[scale == 0] = 1.0

@@ -61,6 +61,11 @@ def test_units_of_targets_do_not_matter(loss):
     assert large.loss_curve_ == plain.loss_curve_
 
 
+@pytest.mark.parametrize("unit", [2.0**-1000, 2.0**1000])
+def test_targets_of_any_size(unit):
+    np.testing.assert_array_equal(small().fit(X, unit * Y).predict(X), unit * small().fit(X, Y).predict(X))
+
+
 def test_several_outputs():
     targets = np.stack([Y, -5 * Y, np.ones(300)], axis=1)
     regressor = small().fit(X, targets)

@@ -52,6 +52,7 @@ def test_weights_of_every_kind(given, expected):
         ([1, 2], r"of shape \(3,\), got shape \(2,\)"),
         ([[1, 2, 3]], r"of shape \(3,\), got shape \(1, 3\)"),
         ([1, -2, 3], "Negative values in data passed to weights: -2"),
+        ([1, 1e300, 3], "weights must be at most 1e.290, so that sums are finite, got 1e.300"),
         ([0, 0, 0], "at least one non-zero number"),
         (0, "at least one non-zero number"),
         (-1, "Negative values"),
