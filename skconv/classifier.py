@@ -198,7 +198,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     n_outputs_ : int
         Classes, or labels per sample.
     n_parameters_ : int
-        Weights, intercepts included; those that do not learn, too.
+        Weights, intercepts included; those that do not learn, or that `connections` leaves zero, too.
     out_activation_ : str
         "softmax"; "logistic" for several labels per sample; "tanh" for squared errors. Two classes have two outputs,
         unlike in MLPClassifier.

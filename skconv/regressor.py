@@ -195,7 +195,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     n_outputs_ : int
         Columns of y.
     n_parameters_ : int
-        Weights, intercepts included; those that do not learn, too.
+        Weights, intercepts included; those that do not learn, or that `connections` leaves zero, too.
     out_activation_ : str
         "identity"; "exp" for "poisson".
     t_ : int
