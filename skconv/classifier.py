@@ -94,7 +94,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         data and networks.
     alpha : float, default=0.0001
         Strength of the penalty on weights (not intercepts), at least 0: alpha / (2 * batch size) times the sum of
-        squares.
+        squares; for "lbfgs", the sum of the samples' weights takes the place of the batch size.
     l1_ratio : float, default=0.0
         Share of `alpha` that acts on the sum of absolute values instead, 0 to 1, as in `ElasticNet`; steps are
         proximal [6]_, so that weights become exactly 0. Not for "lbfgs".
@@ -112,7 +112,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Schedule over the steps of all `max_iter` epochs, for "adam" and "sgd". "one_cycle" [9]_ rises from a 25th of
         the largest rate during the first 30 % of the steps and then falls to nearly zero, both along a cosine;
         "cosine" falls from the start; "invscaling" divides by (step + 1) ** power_t; "adaptive" divides by 5 whenever
-        `n_iter_no_change` epochs brought no progress, and ends below 1e-6.
+        training would stop by `n_iter_no_change`, until it is below 1e-6.
     learning_rate_init : float, default=0.001
         Largest learning rate of the schedule, more than 0.
     power_t : float, default=0.5
@@ -153,9 +153,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     epsilon : float, default=1e-08
         What Adam adds to the root of the mean square before it divides by it, more than 0.
     n_iter_no_change : int, default=10
-        Epochs in a row without an improvement of `tol` after which training stops, at least 1, or `numpy.inf` for
-        never; acts with early stopping and with the schedules "constant", "invscaling" and "adaptive", because the
-        others need all of their steps.
+        Training stops where more than so many epochs in a row brought no improvement of `tol`; at least 1, or
+        `numpy.inf` for never. Acts with early stopping and with the schedules "constant", "invscaling" and "adaptive",
+        because the others need all of their steps.
 
     Attributes
     ----------
@@ -181,8 +181,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     input_mean_, input_scale_ : ndarray of shape (n_channels,)
         The network sees ``(X - input_mean_) * input_scale_``. None where ``standardize=False``.
     loss_, best_loss_ : float
-        Training loss of the last epoch, and the lowest one (None where there is validation data), with penalties and
-        under the weights of the samples.
+        Training loss of the last epoch, and the lowest one (None with early stopping), with penalties and under the
+        weights of the samples.
     loss_curve_ : list of float
         Training loss of every epoch, or of every iteration of "lbfgs".
     validation_scores_ : list of float
@@ -217,7 +217,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
     What differs from MLPClassifier and MLPRegressor, parameter by parameter, is a page of the documentation.
 
-    With scikit-learn 1.9 or later, ``set_callbacks(ProgressBar(), ...)`` attaches its callbacks; every epoch is a task.
+    With scikit-learn 1.9 or later, ``set_callbacks(ProgressBar(), ...)`` attaches its callbacks to `fit`; every epoch
+    is a task, with "lbfgs" the fit as a whole.
 
     References
     ----------
@@ -415,9 +416,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         classes : array-like of shape (n_classes,), default=None
             All classes that will ever come; needed in the first call, but for several labels per sample.
         X_val, y_val, sample_weight_val : array-like, default=None
-            As in `fit`, the same in every call. With `early_stopping`, which needs them, `stopped_` becomes True after
-            `n_iter_no_change` calls without an improvement of `tol`, and the weights are then those of the best call;
-            a further call goes on from there and counts anew.
+            As in `fit`, the same in every call. With `early_stopping`, which needs them, `stopped_` becomes True where
+            more than `n_iter_no_change` calls in a row brought no improvement of `tol`, and the weights are then those
+            of the best call; a further call goes on from there and counts anew.
 
         Returns
         -------
