@@ -147,7 +147,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Share of the samples, 0 < validation_fraction < 1.
     scoring : str, callable or None, default=None
         What validation is scored by: a scorer of scikit-learn, or its name; "loss" for the negative loss without
-        penalties; None for the accuracy. Higher is better.
+        penalties and label smoothing; None for the accuracy. Higher is better.
     beta_1, beta_2 : float, default=0.9, 0.999
         Shares that Adam's mean and mean square of the gradients keep of themselves in every step, at least 0, below 1.
     epsilon : float, default=1e-08
@@ -458,7 +458,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
         Parameters
         ----------
-        X : array-like, as in `fit`
+        X : array-like
+            As in `fit`, images of shape `image_shape_`.
 
         Returns
         -------
@@ -475,7 +476,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
         Parameters
         ----------
-        X : array-like, as in `fit`
+        X : array-like
+            As in `fit`, images of shape `image_shape_`.
 
         Returns
         -------
@@ -492,7 +494,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
         Parameters
         ----------
-        X : array-like, as in `fit`
+        X : array-like
+            As in `fit`, images of shape `image_shape_`.
 
         Returns
         -------
@@ -503,11 +506,12 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         return self._fitted_codec().log_probabilities(outputs)
 
     def predict(self, X):
-        """Predict the class.
+        """Predict the class, or which labels are there: those of a probability above one half.
 
         Parameters
         ----------
-        X : array-like, as in `fit`
+        X : array-like
+            As in `fit`, images of shape `image_shape_`.
 
         Returns
         -------

@@ -423,7 +423,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
 
         Parameters
         ----------
-        X : array-like, as in `fit`
+        X : array-like
+            As in `fit`, images of shape `image_shape_`.
 
         Returns
         -------
