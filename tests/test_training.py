@@ -310,31 +310,6 @@ def test_schedules_differ_and_learn():
     assert len(set(losses.values())) == len(losses)
 
 
-@pytest.mark.parametrize(
-    "name, values, solver",
-    [
-        ("momentum", (0.0, 0.5), "sgd"),
-        ("nesterovs_momentum", (True, False), "sgd"),
-        ("beta_1", (0.5, 0.9), "adam"),
-        ("beta_2", (0.9, 0.999), "adam"),
-        ("epsilon", (1e-8, 1e-2), "adam"),
-        ("alpha", (0.0, 1.0), "adam"),
-        ("batch_size", (16, 50), "adam"),
-        ("dropout", (0.0, 0.5), "adam"),
-        ("standardize", (True, False), "adam"),
-        ("augment", (None, "shift"), "adam"),
-        ("stride", (1, 2), "adam"),
-        ("padding", ("same", "valid"), "adam"),
-        ("pool", ("max", "average"), "adam"),
-        ("pool_size", (2, 4), "adam"),
-        ("activation", ("relu", "gelu"), "adam"),
-    ],
-)
-def test_parameters_take_effect(name, values, solver):
-    losses = [small(solver=solver, **{name: value}).fit(X, Y).loss_curve_ for value in values]
-    assert losses[0] != losses[1]
-
-
 # ---- divergence ----------------------------------------------------------------------------------------------------
 
 
