@@ -143,6 +143,8 @@ class Labels:
         """Probability of every class, never quite 0, so that its logarithm is finite like `log_probabilities`."""
         if self.loss_name == "log_loss":
             shares = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        elif self.n_outputs == 2:  # in the order of `decide`
+            shares = 0.5 + (outputs - outputs[:, ::-1]) / 4
         else:
             shares = (1 + outputs) / 2
         tiny = np.finfo(shares.dtype).tiny
