@@ -484,7 +484,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ndarray of shape (n_samples, n_classes)
             In the order of `classes_`, float32 (float64 after ``solver="lbfgs"``); for several labels per sample the
             probability of each. After ``loss="squared_error"`` they are (1 + output) / 2, divided by their sum where
-            there is one class per sample: shares, which nothing calibrates.
+            there is one class per sample, and 1 / 2 and a quarter of the outputs' difference for two classes: shares,
+            which nothing calibrates.
         """
         outputs = self._outputs(X)
         return self._fitted_codec().probabilities(outputs)
