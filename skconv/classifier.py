@@ -2,7 +2,7 @@
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils import compute_sample_weight
+from sklearn.utils import assert_all_finite, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 
 from ._estimator import BaseCNN, is_stochastic
@@ -355,10 +355,20 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         else:
             # Classes that y lacks, but other calls of partial_fit have, may be named all the same.
             labels = y if classes is None or y.ndim == 2 else np.concatenate([y, classes])
-            weights = compute_sample_weight(self.class_weight, labels)[: len(y)]
-        if (weights < 0).any() or not weights.any():
+            try:
+                weights = compute_sample_weight(self.class_weight, labels)[: len(y)]
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"class_weight={self.class_weight!r}: {error}") from None
+        # Written so that NaN counts as wrong.
+        if not (0 <= weights.min() and weights.max() < np.inf and (weights.any() or classes is not None)):
             raise ValueError(f"class_weight must hold weights of at least 0, and not only 0, got {self.class_weight!r}")
-        return weights if sample_weight is None else weights * sample_weight
+        if sample_weight is not None:
+            weights = weights * sample_weight
+        if not weights.any():
+            raise ValueError(
+                f"class_weight={self.class_weight!r} leaves no sample with a weight; give other weights or samples"
+            )
+        return weights
 
     def _strata(self, y):
         return np.unique(y, return_inverse=True)[1] if y.ndim == 1 else None
@@ -440,10 +450,17 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
     def _first_codec(self, y, samples, sample_weight, classes):
         if y.ndim == 2:
-            return self._new_codec(y, samples, sample_weight)
+            codec = self._new_codec(y, samples, sample_weight)
+            if classes is not None and not np.array_equal(np.unique(classes), codec.classes):
+                raise ValueError(f"classes={classes!r} must be the numbers of the columns of y, {codec.classes}")
+            return codec
         if classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        return self._codec(np.unique(classes), False)
+        classes = np.unique(classes)
+        assert_all_finite(classes, input_name="classes")
+        if len(classes) == 0:
+            raise ValueError("classes must hold every class that will ever come, got none")
+        return self._codec(classes, False)
 
     def _check_classes(self, classes):
         if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
