@@ -159,7 +159,8 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
             )
             raise ValueError(
                 f"early_stopping=True sets validation_fraction={self.validation_fraction} of {len(samples)} samples "
-                f"aside, which needs {what}; give more data, or set early_stopping=False"
+                f"aside, which needs {what}; give more data, another validation_fraction or X_val and y_val, or "
+                "set early_stopping=False"
             )
         train, held = train_test_split(
             samples,

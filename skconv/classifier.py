@@ -360,7 +360,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             except (TypeError, ValueError) as error:
                 raise ValueError(f"class_weight={self.class_weight!r}: {error}") from None
         # Written so that NaN counts as wrong.
-        if not (0 <= weights.min() and weights.max() < np.inf and (weights.any() or classes is not None)):
+        if not (weights.min() >= 0 and weights.max() < np.inf and (weights.any() or classes is not None)):
             raise ValueError(f"class_weight must hold weights of at least 0, and not only 0, got {self.class_weight!r}")
         if sample_weight is not None:
             weights = weights * sample_weight
