@@ -264,7 +264,10 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
             progress.table(_architecture.summary(network.operations))
             task.begin(course.max_iter)
             if self.solver == "lbfgs":
-                run_lbfgs(course, history, progress, tol=self.tol, max_fun=self.max_fun)
+                run_lbfgs(
+                    course, history, progress, tol=self.tol, max_fun=self.max_fun, task=task,
+                    attributes=lambda: vars(self._as_fitted(X, course, attributes | history.attributes())),
+                )  # fmt: skip
             else:
                 self._run(
                     course, history, progress, X, codec, held, scorer, attributes,
@@ -288,27 +291,27 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
             self._warn_of_interrupt(f"the weights of epoch {len(history.losses)} are kept")
         return self
 
+    def _as_fitted(self, X, course, attributes):
+        """This estimator as it would be if training ended now."""
+        estimator = copy.copy(self)
+        remember_images(estimator, X, course.images)
+        estimator._set_fitted(course.network.first(), attributes)
+        return estimator
+
     def _run(self, course, history, progress, X, codec, held, scorer, attributes, judge, **options):
         """Train by a stochastic solver; return what `run_epochs` does."""
         network, state = course.network, options["state"]
 
-        def fitted():
-            """This estimator as it would be if training ended now."""
-            estimator = copy.copy(self)
-            remember_images(estimator, X, course.images)
-            estimator._set_fitted(network.first(), attributes | history.attributes())
-            return estimator
-
         def fitted_attributes():
             with averaged(network, state):
-                return vars(fitted())
+                return vars(self._as_fitted(X, course, attributes | history.attributes()))
 
         def score():
             if scorer is None:
                 return held.score(network, codec)
             if scorer == "loss":
                 return held.loss(network, codec)
-            estimator = fitted()
+            estimator = self._as_fitted(X, course, attributes | history.attributes())
             estimator.__dict__.pop("feature_names_in_", None)  # the images have no names, and need no warning
             return held.scorer_score(scorer, estimator)
 

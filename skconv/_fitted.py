@@ -186,7 +186,7 @@ class FittedNetwork(_architecture.NamedLayers):
         X : array-like, as in `fit`
         name : str
             Of a layer: as in `layers`; of the flat parameters ``"conv1"``, ``"pool1"``, ``"drop1"``, ``"dense1"`` and
-            so on; ``"output"`` for the values before softmax. `summary` shows them all.
+            so on; ``"output"`` for what is turned into answers. `summary` shows them all.
 
         Returns
         -------

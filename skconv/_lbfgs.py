@@ -142,8 +142,9 @@ def minimize_lbfgs(network, X, targets, samples, *, loss, sample_weight, alpha, 
     tol : float
         Converged where the largest component of the gradient is below.
     report : callable or None
-        Called with (n_iter, loss) after every iteration. If it raises KeyboardInterrupt, or Ctrl-C is pressed, the
-        weights of the last iteration are kept and `interrupted` is True; a second press is raised.
+        Called with (n_iter, loss) after every iteration, when the network has its weights; True ends the search, as if
+        it had converged. If it raises KeyboardInterrupt, or Ctrl-C is pressed, the weights of the last iteration are
+        kept and `interrupted` is True; a second press is raised.
 
     Returns
     -------
@@ -173,7 +174,10 @@ def minimize_lbfgs(network, X, targets, samples, *, loss, sample_weight, alpha, 
         result.n_iter += 1
         result.losses.append(value)
         if report is not None:
-            report(result.n_iter, value)
+            network.weights[objective.learned] = vector
+            if report(result.n_iter, value):
+                result.converged = True
+                raise StopIteration
 
     try:
         result.loss, _ = objective(kept)
@@ -191,7 +195,7 @@ def minimize_lbfgs(network, X, targets, samples, *, loss, sample_weight, alpha, 
                     objective, kept, method="L-BFGS-B", jac=True, callback=end_iteration,
                     options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
                 )  # fmt: skip
-            result.converged, result.message = bool(found.success), str(found.message)
+            result.converged, result.message = result.converged or bool(found.success), str(found.message)
     except KeyboardInterrupt:
         result.interrupted, result.message = True, "interrupted"
     network.weights[objective.learned] = kept

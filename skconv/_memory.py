@@ -39,7 +39,8 @@ def check_memory(operations, itemsize):
     limit = memory_limit()
     for operation in operations:
         # Gradients and the solver's moments come on top; whoever trains meets them as NumPy's MemoryError.
-        needed = itemsize * (operation.n_padded_values + math.prod(operation.out_shape) + operation.n_parameters)
+        n_weights = math.prod(operation.coef_shape or (0,)) + operation.n_intercepts
+        needed = itemsize * (operation.n_padded_values + math.prod(operation.out_shape) + n_weights)
         if needed > limit:
             where = f"layer {operation.name!r}: " if operation.name else ""
             raise MemoryError(

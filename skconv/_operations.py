@@ -147,6 +147,13 @@ class Convolution(Weighted):
         return (*self.window.kernel_size, self.in_shape[-1] // self.groups, self.out_shape[-1])
 
     @property
+    def n_parameters(self):
+        """Weights and intercepts; those of channels that are not connected are zero and do not count."""
+        if self.connections is None:
+            return super().n_parameters
+        return math.prod(self.window.kernel_size) * int(np.sum(self.connections)) + self.n_intercepts
+
+    @property
     def fan_in(self):
         if self.connections is None:
             return super().fan_in

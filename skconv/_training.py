@@ -4,6 +4,7 @@ import math
 import numbers
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from inspect import signature
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -12,7 +13,7 @@ from ._interrupts import deferred_interrupts, take_interrupt
 from ._lbfgs import minimize_lbfgs
 from ._losses import Loss
 from ._warnings import warn_user
-from .solvers import Stopping, epochs
+from .solvers import Stopping, epochs, learning_rates
 
 # Images that are copied at a time for validation: the chosen ones are not contiguous.
 _BLOCK = 1000
@@ -67,6 +68,12 @@ class Course:
             sample_weight=self.relative_weight, batch_size=self.batch_size, max_iter=self.max_iter,
             shuffle=self.shuffle, seed=self.seed, first_epoch=self.first_epoch, report=report,
         )  # fmt: skip
+
+    def rate(self, epoch):
+        """Learning rate of the last step of an epoch of this fit."""
+        settings, n_batches = self.settings, -(-len(self.samples) // self.batch_size)
+        last = np.array([(epoch + 1) * n_batches - 1])
+        return learning_rates(settings.schedule, settings.peak, last, self.max_iter * n_batches, settings.power_t)[0]
 
     def penalty(self):
         """What the penalties add to the loss of a mini-batch."""
@@ -217,7 +224,7 @@ def run_epochs(course, history, progress, *, state, judge, stops, score=None, ta
                 if value is not None:
                     history.scores.append(value)
                 is_best = judge.update(epoch.loss, value, kept)
-            progress.epoch(epoch, value, is_best, settings.peak)
+            progress.epoch(epoch, value, is_best, course.rate(epoch.number))
             if task is not None and task.end_epoch(attributes):
                 progress.note("stopped: a callback asked for it")
                 ended = True
@@ -250,22 +257,29 @@ def run_epochs(course, history, progress, *, state, judge, stops, score=None, ta
     return own
 
 
-def run_lbfgs(course, history, progress, *, tol, max_fun):
-    """Train by L-BFGS, in float64, on all samples at once; parameters as above."""
+def run_lbfgs(course, history, progress, *, tol, max_fun, task, attributes):
+    """Train by L-BFGS, in float64, on all samples at once; an iteration is what an epoch is above."""
 
     def report(n_iter, loss):
         progress.iteration(n_iter, loss)
+        history.losses.append(loss)
+        history.n_seen += len(course.samples)
+        if task.end_epoch(attributes):
+            progress.note("stopped: a callback asked for it")
+            return True
+        if n_iter < course.max_iter:
+            task.begin_epoch()
+        return False
 
+    task.begin_epoch()
     result = minimize_lbfgs(
         course.network, course.images, course.targets, course.samples, loss=course.loss,
         sample_weight=course.sample_weight, alpha=course.settings.alpha, max_iter=course.max_iter, max_fun=max_fun,
         tol=tol, report=report,
     )  # fmt: skip
     history.is_interrupted = result.interrupted
-    history.losses += result.losses
     if not result.losses:  # the first weights are the best
         history.last_loss = result.loss
-    history.n_seen += len(course.samples) * result.n_iter
     course.network.release()
     check_finite(course)
     if not (result.converged or result.interrupted):
@@ -274,6 +288,12 @@ def run_lbfgs(course, history, progress, *, tol, max_fun):
             f"{course.max_iter}) or max_fun (now {max_fun}), or scale the data",
             ConvergenceWarning,
         )
+
+
+def _takes_weights(scorer):
+    """Whether a scorer has a parameter for weights of samples; a function of the user's own may have none."""
+    parameters = signature(scorer).parameters.values()
+    return any(p.name == "sample_weight" or p.kind == p.VAR_KEYWORD for p in parameters)
 
 
 def check_finite(course):
@@ -332,6 +352,8 @@ class Held:
     def scorer_score(self, scorer, estimator):
         """The score by a scorer of scikit-learn."""
         weights = {} if self.weights is None else {"sample_weight": self.weights}
+        if weights and not _takes_weights(scorer):
+            weights = {}
         score = scorer(estimator, self.images[self.samples], self.answers, **weights)
         if not isinstance(score, numbers.Real):
             raise ValueError(f"scoring must return a number, got {score!r} ({type(score).__name__}) from {scorer!r}")

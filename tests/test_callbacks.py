@@ -157,12 +157,24 @@ def test_a_stop_with_early_stopping_keeps_the_best_weights(Estimator):
 
 
 @BOTH
-def test_lbfgs_is_one_task(Estimator):
+def test_iterations_of_lbfgs_are_tasks(Estimator):
     recorder = Recorder()
     estimator = quietly(small(Estimator, solver="lbfgs").set_callbacks(recorder), X, Y)
-    assert [event[:2] for event in recorder.events if isinstance(event, tuple)] == [("begin", "fit"), ("end", "fit")]
+    tasks = [event[:2] for event in recorder.events if isinstance(event, tuple)]
+    epochs = [("begin", "epoch"), ("end", "epoch")] * estimator.n_iter_
+    assert tasks == [("begin", "fit"), *epochs, ("end", "fit")]
     assert recorder.events[0] == "setup" and recorder.events[-1] == "teardown"
-    assert_same_model(recorder.models[0], estimator)
+    assert_same_model(recorder.models[-1], estimator)
+    for n_iter, model in enumerate(recorder.models[:-1], start=1):
+        assert_same_model(model, quietly(small(Estimator, solver="lbfgs", max_iter=n_iter), X, Y))
+
+
+@BOTH
+def test_a_stop_ends_lbfgs(Estimator):
+    recorder = Recorder(last=1)
+    estimator = small(Estimator, solver="lbfgs").set_callbacks(recorder).fit(X, Y)  # without a ConvergenceWarning
+    assert estimator.n_iter_ == 2
+    assert_same_model(estimator, quietly(small(Estimator, solver="lbfgs", max_iter=2), X, Y))
 
 
 @BOTH

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skconv import CNNClassifier, CNNRegressor
 from skconv._progress import Progress
-from skconv.solvers import Epoch
+from skconv.solvers import Epoch, learning_rates
 
 X, Y = (values[:120] for values in load_digits(return_X_y=True))
 
@@ -139,7 +139,9 @@ def test_table_of_a_fit(capsys):
         assert cells[3] == f"{score:.4f}"
         assert ("+" in cells) == (score > best)
         best = max(best, score)
-        assert cells[-2] == "0.01"
+        n = -(-len(X) // 32)  # steps of an epoch
+        rate = learning_rates("one_cycle", 0.01, [n * (i + 1) - 1], 3 * n)[0]  # of its last step
+        assert cells[-2] == f"{rate:.2g}"
     assert "+" in rows[0]
 
 
