@@ -297,7 +297,7 @@ def test_every_fitted_attribute_is_documented(Estimator):
 def test_representations(Estimator):
     estimator = Estimator(alpha=0.5, layers=[("pool1", MaxPool(3))])
     assert repr(estimator) == f"{Estimator.__name__}(alpha=0.5, layers=[('pool1', MaxPool(kernel_size=3))])"
-    for model in (estimator, Estimator(**SMALL).fit(X, Y)):
+    for model in (estimator, Estimator(alpha=0.5, **SMALL).fit(X, Y)):
         html = model._repr_html_()
         assert Estimator.__name__ in html and "alpha" in html and model._repr_mimebundle_()["text/html"]
     assert "fitted" in Estimator(**SMALL).fit(X, Y)._repr_html_()
