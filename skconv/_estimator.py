@@ -366,7 +366,7 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
             takes_interrupts=False,
         )  # fmt: skip
         stopped = self.early_stopping and judge.is_plateau
-        if stopped:
+        if stopped and judge.best is not None:  # no score was a number: the last weights
             network.restore(judge.best)
         attributes["stopped_"] = stopped
         # A call after a stop goes on from the best weights, and counts anew.

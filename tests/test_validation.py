@@ -315,6 +315,18 @@ def test_early_stopping_of_partial_fit_outlives_a_pickle(Estimator):
 
 
 @BOTH
+def test_early_stopping_of_partial_fit_without_a_number(Estimator):
+    """R2 of one sample is not defined, say: nothing is the best, and the last weights stay."""
+    estimator = small(Estimator, early_stopping=True, n_iter_no_change=1, scoring=lambda *data: np.nan)
+    plain = small(Estimator)
+    for stopped in (False, True, False):
+        estimator.partial_fit(X, Y, X_val=X_VAL, y_val=Y_VAL, **first_call(Estimator))
+        assert estimator.stopped_ == stopped and np.isnan(estimator.best_validation_score_)
+        if estimator.n_iter_ < 3:  # from the third call on, moments begin anew
+            assert_same_weights(estimator, plain.partial_fit(X, Y, **first_call(Estimator)))
+
+
+@BOTH
 def test_partial_fit_with_validation_data_that_are_watched(Estimator):
     estimator, plain = small(Estimator, n_iter_no_change=1, tol=10.0), small(Estimator)
     for _ in range(5):
