@@ -384,7 +384,8 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
         before = ongoing["state"]
         if ongoing["solver"] == self.solver:
             state.first[...], state.second[...], state.t = before.first, before.second, before.t
-        if state.average is not None and before.average is not None:
+        # Weights that the user has replaced since are where both begin.
+        if state.average is not None and np.array_equal(network.weights, before.average):
             state.average[...] = before.average
             network.weights[...] = ongoing["own"]
         if judge.by_score and ongoing["judge"].by_score:

@@ -228,11 +228,13 @@ def test_replaced_statistics():
 
 
 @BOTH
-def test_weights_replaced_between_calls_of_partial_fit_are_gone_on_with(Estimator):
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_weights_replaced_between_calls_of_partial_fit_are_gone_on_with(Estimator, ema_decay):
     options = dict(classes=np.arange(10)) if Estimator is CNNClassifier else {}
-    estimator = small(Estimator, learning_rate_init=1e-30, alpha=0).partial_fit(X, Y, **options)
+    estimator = small(Estimator, ema_decay=ema_decay).partial_fit(X, Y, **options)
+    estimator.set_params(learning_rate_init=1e-30, alpha=0)
     estimator.coefs_ = [2 * coef for coef in estimator.coefs_]
     expected = [coef.copy() for coef in estimator.coefs_]
     estimator.partial_fit(X, Y)
     for mine, wanted in zip(estimator.coefs_, expected, strict=True):
-        np.testing.assert_array_equal(mine, wanted)
+        np.testing.assert_allclose(mine, wanted, rtol=1e-6)
