@@ -62,6 +62,8 @@ def read_labels(y, n_samples, name, what="y"):
     _check_length(y, n_samples, name, what)
     if hasattr(y, "toarray"):
         y = y.toarray()
+    if hasattr(y, "columns"):  # whose columns may be nullable: objects to NumPy
+        y = check_array(y, dtype=None, ensure_all_finite=False, ensure_min_samples=0, input_name=what)
     array = np.asarray(y) if not hasattr(y, "dtype") or hasattr(y, "__array__") else y
     if getattr(array, "ndim", 1) == 2 and array.shape[1] > 1 and array.dtype.kind in "biuf":
         assert_all_finite(array, input_name=what)

@@ -82,6 +82,9 @@ def test_labels_are_read():
         matrix.astype(float),
         csr_array(matrix),
         pd.DataFrame(matrix),
+        pd.DataFrame(matrix).astype("Int64"),
+        pd.DataFrame(matrix).astype("boolean"),
+        pd.DataFrame({"a": [0, 1], "b": [True, False], "c": [1.0, 0.0]}),
         matrix.T.copy().T,
     ):
         found = read_labels(given, 2, "It")
