@@ -232,6 +232,24 @@ def test_scorers_are_given_weights():
     assert scores[True] != scores[False]
 
 
+def test_functions_need_not_take_weights():
+    """One of the user's own, where weights come from classes: it scores as it likes."""
+    seen = []
+
+    def plain(estimator, X, y):
+        seen.append(len(y))
+        return 0.5
+
+    def weighted(estimator, X, y, sample_weight=None):
+        seen.append(sample_weight)
+        return 0.5
+
+    options = dict(class_weight={0: 2.0}, early_stopping=True, validation_fraction=0.2, max_iter=1)
+    small(CNNClassifier, scoring=plain, **options).fit(X, Y)
+    small(CNNClassifier, scoring=weighted, **options).fit(X, Y)
+    assert seen[0] == 30 and set(seen[1]) == {1.0, 2.0}
+
+
 @pytest.mark.parametrize(
     "scoring, error, message",
     [
