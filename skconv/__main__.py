@@ -82,7 +82,7 @@ def _demo(args):
     from threadpoolctl import threadpool_limits
 
     from . import _engine
-    from .cnn import CNNClassifier
+    from .classifier import CNNClassifier
 
     start = time.perf_counter()
     try:
