@@ -173,6 +173,7 @@ def test_readme_examples_run():
     assert len(examples) == 5
     digits = load_digits()
     names = {"X": digits.images[:200], "y": digits.target[:200], "X_new": digits.images[200:210]}
+    names["z"] = names["X"].mean(axis=(1, 2))
     for example in examples:
         exec(example, names)
     assert names["clf"].predict_proba(names["X_new"]).shape == (10, 10)
