@@ -5,6 +5,7 @@ what is not a default was found on a part of the training data.
 """
 
 import time
+import warnings
 from dataclasses import dataclass
 
 import data
@@ -196,7 +197,7 @@ def usps_1989(random_state=None):
 
     Where it differs: biases are per map instead of per position; the border is continued instead of being held at -1;
     first weights are Glorot's; tanh is not scaled to 1.7159 tanh(2/3 x); and the step is one constant instead of one
-    per weight from the diagonal of the Hessian.
+    per weight from the diagonal of the Hessian. Of 0.03, 0.1 and 0.2 it was the best on 1,291 of the training images.
     """
     from skconv import CNNClassifier, Conv2DTransformer, Dense
 
@@ -211,7 +212,7 @@ def usps_1989(random_state=None):
         solver="sgd",
         batch_size=1,
         learning_rate="constant",
-        learning_rate_init=0.01,
+        learning_rate_init=0.1,
         momentum=0.0,
         alpha=0.0,
         max_iter=23,
@@ -232,7 +233,11 @@ def usps_1989(random_state=None):
 )
 def usps_1989_error(seed):
     """Error of the network of 1989 on its data."""
-    result = fit_and_score(usps_1989(random_state=seed), *data.usps())
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 23 passes, converged or not
+        result = fit_and_score(usps_1989(random_state=seed), *data.usps())
     return result | {"value": 1 - result["value"]}
 
 
