@@ -60,7 +60,6 @@ def test_lenet5_has_the_original_sizes(load):
     assert n_connected == 156 + 1516 + 48120 + 10164 + 850
 
 
-@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # one pass of 23
 def test_usps_1989_has_the_original_sizes(load):
     tasks = load("tasks.py")
     connections = tasks.usps_1989_connections()
