@@ -7,10 +7,10 @@
     cifar10   the default CNNClassifier for 10 epochs
     angle     the default CNNRegressor on the angle of rotated digits (benchmarks/tasks.py)
 
-PyTorch gets the layers that the fitted estimator names, and its training: He's or Glorot's uniform first weights, one
-mean and deviation per channel, dropout at the same places, mini-batches of the same size over as many epochs, Adam with
-its L2 penalty on weights, and the one-cycle schedule. Each fit has a process of its own. PyTorch counts as better where
-its mean is higher by more than two standard errors of the difference of the means.
+PyTorch gets the layers that the fitted estimator names, and its training: He's or Glorot's uniform first weights, made
+smaller before the outputs, one mean and deviation per channel, dropout at the same places, mini-batches of the same
+size over as many epochs, Adam with its L2 penalty on weights, and the one-cycle schedule. Each fit has a process of its
+own. PyTorch counts as better where its mean is higher by more than two standard errors of the difference of the means.
 
 With --json, figures found before are kept, seed by seed. Exit status: 0; 1 if PyTorch is better at any task.
 """
@@ -62,6 +62,8 @@ ABSENT = {"solver": "adam", "learning_rate": "one_cycle", "augment": None, "ema_
 
 def train_skconv(task, seed, arrays):
     """Fit the estimator; return its score, the seconds, and what PyTorch must do to be the same."""
+    from skconv._fitted import _FIRST_OUTPUTS
+
     X, y, X_test, y_test = arrays
     est = estimator(task, seed)
     parameters = est.get_params(deep=False)
@@ -76,6 +78,7 @@ def train_skconv(task, seed, arrays):
         "layers": [[kind, values] for _, kind, values in est.architecture_],
         "epochs": est.n_iter_,
         "batch_size": est._batch_size(len(X)),
+        "first_outputs": _FIRST_OUTPUTS,
         "standardize": est.standardize,
         "loss": "squared_error" if task == "angle" else "log_loss",
     }
@@ -151,6 +154,8 @@ def train_torch(seed, arrays, recipe, n_threads):
     X, y, X_test, y_test = arrays
     X, X_test = (x.reshape(*x.shape[:3], -1).transpose(0, 3, 1, 2) for x in (X, X_test))
     model = build_torch(recipe["layers"], X.shape[1:]).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        model[-1].weight *= recipe["first_outputs"]
     mean = torch.tensor(X.mean(axis=(0, 2, 3)), dtype=torch.float32)[:, None, None]
     deviation = torch.tensor(X.std(axis=(0, 2, 3)), dtype=torch.float32)[:, None, None]
     if not recipe["standardize"]:
