@@ -82,7 +82,7 @@ def table(figures):
     for name, task in TASKS.items():
         if name in figures:
             found = summarise(name, figures[name])
-            deviation = "" if np.isnan(found["deviation"]) else task.text(found["deviation"]).lstrip("+")
+            deviation = "" if np.isnan(found["deviation"]) else task.text(found["deviation"])
             rows.append(
                 f"| `{name}`: {task.what} | {task.setting} | {task.metric} | {task.text(found['mean'])} | {deviation} "
                 f"| {len(found['seeds'])} | {task.target_text()} | {'yes' if found['is_met'] else '**no**'} "

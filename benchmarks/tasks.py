@@ -47,7 +47,7 @@ class Task:
 
     def text(self, value):
         """A value of the metric, in the unit of the table."""
-        return f"{value:.2%}" if self.is_percentage else f"{value:+.4f}"
+        return f"{value:.2%}" if self.is_percentage else f"{value:.4f}"
 
     def target_text(self):
         """The target in words."""
@@ -349,8 +349,8 @@ def rotated_digits(seed):
     "angle",
     what="angle of MNIST digits within 45 degrees, 10,000 / 2,000",
     setting="CNNRegressor, defaults",
-    metric="R2 (PyTorch's: benchmarks/peers/accuracy.py)",
-    target=0.0,
+    metric="R2",
+    target=0.853,  # 0.01 below PyTorch's 0.863, benchmarks/peers/accuracy.py
     is_percentage=False,
 )
 def angle(seed):
