@@ -1,4 +1,4 @@
-"""CNNClassifier on CIFAR-10: the defaults, or a recipe that reaches 90 % in minutes; accuracy, time and peak memory.
+"""CNNClassifier on CIFAR-10, by default or by a recipe of its own: accuracy, time and peak memory.
 
     SKCONV_DATA=/folder/with/data python benchmarks/cifar.py [--recipe | --defaults] [--seeds 0 1 2] [--validate]
 
