@@ -113,7 +113,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         the largest rate during the first 30 % of the steps and then falls to nearly zero, both along a cosine;
         "cosine" falls from the start; "invscaling" divides by (step + 1) ** power_t; "adaptive" divides by 5 whenever
         training would stop by `n_iter_no_change`, until it is below 1e-6.
-    learning_rate_init : float, default=0.001
+    learning_rate_init : float, default=0.002
         Largest learning rate of the schedule, more than 0.
     power_t : float, default=0.5
         Exponent of "invscaling", at least 0.
@@ -275,7 +275,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ema_decay=None,
         batch_size="auto",
         learning_rate="one_cycle",
-        learning_rate_init=0.001,
+        learning_rate_init=0.002,
         power_t=0.5,
         max_iter="auto",
         max_fun=15000,

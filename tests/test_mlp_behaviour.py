@@ -61,6 +61,7 @@ def assert_same_weights(a, b):
 DIFFERENCES = {
     "hidden_layer_sizes": "auto",  # behind convolutions; (128,)
     "learning_rate": "one_cycle",  # ends by itself, at better weights than a plateau of a constant rate
+    "learning_rate_init": 0.002,  # of a cycle, the largest
     "max_iter": "auto",  # the schedule's length, not a bound: as many epochs as make 2,000 steps
 }
 PAIRS = [(MLPClassifier, CNNClassifier), (MLPRegressor, CNNRegressor)]
