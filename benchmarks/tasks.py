@@ -350,7 +350,7 @@ def rotated_digits(seed):
     what="angle of MNIST digits within 45 degrees, 10,000 / 2,000",
     setting="CNNRegressor, defaults",
     metric="R2",
-    target=0.853,  # 0.01 below PyTorch's 0.863, benchmarks/peers/accuracy.py
+    target=0.866,  # 0.01 below PyTorch's 0.876, benchmarks/peers/accuracy.py
     is_percentage=False,
 )
 def angle(seed):
