@@ -69,7 +69,7 @@ def summarise(name, results):
         "seconds": float(np.median(walls)),
         "processor_seconds": float(np.median(processors)),
         "peak_mib": max(result["peak_mib"] for result in results.values()),
-        "is_met": task.is_met(values, np.minimum(walls, processors)),
+        "is_met": task.is_met(values, walls),
     }
 
 
