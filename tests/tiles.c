@@ -1,0 +1,217 @@
+/* The register tiles against plain loops, on small whole numbers, whose sums are exact: bits must agree.
+ *
+ * A program of its own, so that it can be cross-compiled and run in an emulator. Built and run by test_tiles.py:
+ *
+ *   cc -O3 -DSKCONV_KERNELS [-DSKCONV_DOUBLE] [-march=...] -I skconv/_engine tests/tiles.c -lm
+ *
+ * Prints the number of results compared and the bytes of a vector; says what failed and ends with 1.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "pool.h"
+
+enum { MAX_ROWS = 28, MAX_COLUMNS = 4 * 16, SIZE = 1 << 14 };
+
+static unsigned long n_compared;
+static uint32_t state = 1;
+
+static int draw(int n) /* 0 ... n - 1 */
+{
+    state = state * 1664525u + 1013904223u;
+    return (int)((state >> 16) % (uint32_t)n);
+}
+
+static void fill(skconv_real *x, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++) x[i] = (skconv_real)(draw(15) - 7);
+}
+
+static void check(const char *what, int m, int n, const skconv_real *found, const skconv_real *expected, ptrdiff_t size)
+{
+    for (ptrdiff_t i = 0; i < size; i++, n_compared++)
+        if (found[i] != expected[i]) {
+            printf("%s %dx%d: element %td is %g, not %g\n", what, m, n, i, (double)found[i], (double)expected[i]);
+            exit(1);
+        }
+}
+
+/* ---- products ---- */
+
+static void check_product(const char *what, skconv_tile tile, int rows, int vectors, int columnwise, int start, int relu)
+{
+    static skconv_real A[SIZE], B[SIZE], C[SIZE], expected[SIZE], bias[MAX_COLUMNS];
+    skconv_run runs[3];
+    ptrdiff_t a_rows[MAX_ROWS], c_rows[MAX_ROWS];
+    const int columns = vectors * SKCONV_LANES;
+    skconv_product p = {runs, 1 + draw(3), 1 + draw(11), 0, 0};
+    p.a_step = columnwise ? columns + draw(3) : 1 + draw(5);
+    p.b_step = columns + draw(3);
+    for (int r = 0; r < 3; r++) {
+        runs[r].a = draw(300);
+        runs[r].b = draw(300);
+    }
+    fill(A, SIZE);
+    fill(B, SIZE);
+    fill(C, SIZE);
+    fill(bias, columns);
+    memcpy(expected, C, sizeof(C));
+    for (int m = 0; m < rows; m++) {
+        a_rows[m] = draw(900);
+        c_rows[m] = m * (columns + 3) + 1;
+        for (int f = 0; f < columns; f++) {
+            skconv_real *c = expected + c_rows[m] + f;
+            skconv_real sum = start == SKCONV_ZERO ? 0 : start == SKCONV_BIAS ? bias[f] : *c;
+            for (int r = 0; r < p.n_runs; r++)
+                for (int l = 0; l < p.length; l++)
+                    sum += A[a_rows[m] + runs[r].a + l * p.a_step + (columnwise ? f : 0)]
+                           * B[runs[r].b + l * p.b_step + f];
+            *c = relu && sum < 0 ? 0 : sum;
+        }
+    }
+    tile(&p, A, a_rows, B, start, bias, C, c_rows, relu);
+    check(what, rows, vectors, C, expected, SIZE); /* all of C: nothing else was written */
+}
+
+static void check_products(const char *what, const skconv_tile *tiles, ptrdiff_t n_rows, int vectors, int columnwise)
+{
+    for (int rows = 1; rows <= n_rows; rows++)
+        for (int start = SKCONV_ZERO; start <= SKCONV_ADD; start++)
+            for (int relu = 0; relu < 2; relu++)
+                for (int again = 0; again < 4; again++)
+                    check_product(what, tiles[rows], rows, vectors, columnwise, start, relu);
+}
+
+/* ---- Winograd's transforms, as products of matrices ---- */
+
+static const double BT[6][6] = {{4, 0, -5, 0, 1, 0},  {0, -4, -4, 1, 1, 0}, {0, 4, -4, -1, 1, 0},
+                                {0, -2, -1, 2, 1, 0}, {0, 2, -1, -2, 1, 0}, {0, 4, 0, -5, 0, 1}};
+static const double AT[4][6] = {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}};
+/* 24 G: whole numbers again, for weights that are multiples of 24^2. */
+static const double G24[6][3] = {{6, 0, 0}, {-4, -4, -4}, {-4, 4, -4}, {1, 2, 4}, {1, -2, 4}, {0, 0, 24}};
+
+/* y[i][j] = sum_k,l M[i][k] x[k][l] M[j][l], a value of every lane apart. */
+static void sandwich(const double *M, int rows, int columns, const skconv_real *x, ptrdiff_t line, ptrdiff_t pixel,
+                     skconv_real *y, ptrdiff_t plane, double divisor)
+{
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < rows; j++)
+            for (int f = 0; f < SKCONV_LANES; f++) {
+                double sum = 0;
+                for (int k = 0; k < columns; k++)
+                    for (int l = 0; l < columns; l++)
+                        sum += M[i * columns + k] * M[j * columns + l] * (double)x[k * line + l * pixel + f];
+                y[(i * rows + j) * plane + f] = (skconv_real)(sum / divisor);
+            }
+}
+
+static void check_winograd(void)
+{
+    static skconv_real x[SIZE], y[SIZE], expected[SIZE], bias[16];
+    const ptrdiff_t pixel = SKCONV_LANES + 3, line = 7 * pixel, plane = SKCONV_LANES + 1;
+    fill(x, SIZE);
+    memset(y, 0, sizeof(y));
+    memset(expected, 0, sizeof(expected));
+    skconv_winograd_input(x, line, pixel, y, plane);
+    sandwich(BT[0], 6, 6, x, line, pixel, expected, plane, 1);
+    check("winograd input", 6, 6, y, expected, 36 * plane);
+
+    for (int i = 0; i < 9 * 20; i++) x[i] *= 576;
+    for (int backwards = 0; backwards < 2; backwards++) {
+        const ptrdiff_t tap = backwards ? -20 : 20;
+        const skconv_real *first = backwards ? x + 8 * 20 : x;
+        skconv_winograd_weights(first, tap, y, plane);
+        sandwich(G24[0], 6, 3, first, 3 * tap, tap, expected, plane, 576);
+        for (int i = 0; i < 36 * plane; i++) /* sixths are rounded: to a few units in the last place */
+            if (fabs((double)(y[i] - expected[i])) <= 4 * (sizeof(skconv_real) == 4 ? 6e-8 : 1.2e-16) * (1 + 7 * 576))
+                y[i] = expected[i];
+        check("winograd weights", 6, 3, y, expected, 36 * plane);
+    }
+
+    fill(x, SIZE);
+    fill(bias, 16);
+    for (int n_lines = 1; n_lines <= 4; n_lines++)
+        for (int n_pixels = 1; n_pixels <= 4; n_pixels++)
+            for (int kind = 0; kind < 4; kind++) {
+                skconv_real all[16 * 16];
+                const int relu = kind & 1;
+                fill(y, SIZE);
+                memcpy(expected, y, sizeof(y));
+                for (int f = 0; f < SKCONV_LANES; f++)
+                    for (int i = 0; i < 4; i++)
+                        for (int j = 0; j < 4; j++) {
+                            double sum = kind & 2 ? (double)bias[f] : 0;
+                            for (int k = 0; k < 6; k++)
+                                for (int l = 0; l < 6; l++) sum += AT[i][k] * AT[j][l] * (double)x[(6 * k + l) * plane + f];
+                            all[(4 * i + j) * SKCONV_LANES + f] = (skconv_real)(relu && sum < 0 ? 0 : sum);
+                        }
+                for (int i = 0; i < n_lines; i++)
+                    for (int j = 0; j < n_pixels; j++)
+                        memcpy(expected + i * line + j * pixel, all + (4 * i + j) * SKCONV_LANES, SKCONV_VECTOR_BYTES);
+                skconv_winograd_output(x, plane, kind & 2 ? bias : NULL, y, line, pixel, n_lines, n_pixels, relu);
+                check("winograd output", n_lines, n_pixels, y, expected, SIZE);
+            }
+}
+
+/* ---- lines to pixels, and pooling ---- */
+
+static void check_store(int n_filters, int n_pixels)
+{
+    static skconv_real lines[SIZE], y[SIZE], expected[SIZE];
+    const ptrdiff_t line = n_pixels + 5, pixel = n_filters + 2;
+    fill(lines, SIZE);
+    fill(y, SIZE);
+    memcpy(expected, y, sizeof(y));
+    for (int i = 0; i < n_pixels; i++)
+        for (int f = 0; f < n_filters; f++) expected[i * pixel + f] = lines[f * line + i];
+    skconv_store_pixels(lines, line, n_filters, n_pixels, y, pixel);
+    check("lines to pixels", n_filters, n_pixels, y, expected, SIZE);
+}
+
+static void check_max(int n_channels, int n_taps, int n_pixels)
+{
+    static skconv_real x[SIZE], y[SIZE], expected[SIZE], dx[SIZE], expected_dx[SIZE];
+    static uint8_t index[SIZE];
+    const ptrdiff_t step = n_taps * n_channels + 1;
+    ptrdiff_t taps[9];
+    int32_t ids[9];
+    fill(x, SIZE);
+    fill(y, SIZE);
+    memcpy(expected, y, sizeof(y));
+    fill(dx, SIZE);
+    memcpy(expected_dx, dx, sizeof(dx));
+    for (int s = 0; s < n_taps; s++) {
+        taps[s] = s * n_channels;
+        ids[s] = s;
+    }
+    skconv_max_line(x, step, n_pixels, taps, ids, n_taps, n_channels, y, index, NULL);
+    for (int j = 0; j < n_pixels; j++)
+        for (int f = 0; f < n_channels; f++) {
+            int winner = 0;
+            for (int s = 1; s < n_taps; s++)
+                if (x[j * step + taps[s] + f] > x[j * step + taps[winner] + f])
+                    winner = s;
+            expected[j * n_channels + f] = x[j * step + taps[winner] + f];
+            for (int s = 0; s < n_taps; s++)
+                expected_dx[j * step + taps[s] + f] = s == winner ? expected[j * n_channels + f] : 0;
+        }
+    check("max pooling", n_channels, n_taps, y, expected, SIZE);
+    skconv_unmax_line(y, index, step, n_pixels, taps, ids, n_taps, n_channels, 0, dx);
+    check("its gradient", n_channels, n_taps, dx, expected_dx, SIZE);
+}
+
+int main(void)
+{
+    check_products("tile", skconv_tiles_1, skconv_tile_rows_1, 1, 0);
+    check_products("tile", skconv_tiles_2, skconv_tile_rows_2, 2, 0);
+    check_products("tile", skconv_tiles_4, skconv_tile_rows_4, 4, 0);
+    check_products("depthwise tile", skconv_depth_tiles_1, skconv_depth_tile_rows, 1, 1);
+    check_products("depthwise tile", skconv_depth_tiles_2, skconv_depth_tile_rows, 2, 1);
+    check_winograd();
+    for (int n = 1; n <= 37; n++) {
+        check_store(n, 1 + draw(30));
+        for (int n_taps = 1; n_taps <= 9; n_taps++) check_max(n, n_taps, 1 + draw(9));
+    }
+    printf("%lu results agree, vectors of %d bytes\n", n_compared, SKCONV_VECTOR_BYTES);
+    return 0;
+}
