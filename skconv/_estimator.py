@@ -262,6 +262,7 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
             attributes |= self._codec_attributes(codec)
             progress = Progress(self.verbose, course.max_iter)
             progress.table(_architecture.summary(network.operations))
+            progress.watch(network)
             task.begin(course.max_iter)
             if self.solver == "lbfgs":
                 run_lbfgs(
@@ -354,6 +355,7 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
         if ongoing is not None:
             judge = self._resume(ongoing, network, state, judge)
         progress = Progress(self.verbose, 1)
+        progress.watch(network)
         course = Course(
             network, images, codec.encode(y, network.dtype), samples, settings, codec.loss, weights,
             self._batch_size(len(samples)), 1, self.shuffle, seed, history.n_before,

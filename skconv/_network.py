@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 
@@ -68,6 +69,8 @@ class Network:
         All weights and intercepts, each array on a cache line of its own.
     coefs, intercepts : list of ndarray
         Views into it, outputs last; one of the two is None where a layer has only the other.
+    profile : Profile or None
+        Is told where the time of training goes; set before the first mini-batch.
     statistics : list of (mean, variance)
         Of every layer that normalises by the mini-batch, float64: training moves them, predictions use them.
     """
@@ -102,6 +105,7 @@ class Network:
             for i, operation in enumerate(self.operations) if operation.n_statistics
         }  # fmt: skip
         self.statistics = [tuple(pair) for pair in self._statistics.values()]
+        self.profile = None
         self._trainer = None
         self._predictors = []
         self._adjoints = []
@@ -302,6 +306,8 @@ class Network:
                 self.operations, self._segments, self._storage, statistics=self._statistics, isa=self.isa,
                 n_threads=n_threads, capacity=batch_size, mean=self.mean, scale=self.scale, augment=self.augment,
             )  # fmt: skip
+            if self.profile is not None:
+                plan.engine.start_profile()
         return plan
 
     def train(
@@ -360,15 +366,19 @@ class Network:
         if averaging is not None and (state.average is None or len(averaging) != len(rates)):
             raise ValueError("averaging takes a number per mini-batch, and a solver_state(averages=True)")
         plan = self._take_trainer(largest, most)
+        n_threads = most if n_threads is None else n_threads
+        start = perf_counter()
         n_done = plan.engine.train(
             X, order, bounds, targets if loss.takes_labels else None,
-            n_threads=most if n_threads is None else n_threads, solver=SOLVERS[solver],
+            n_threads=n_threads, solver=SOLVERS[solver],
             settings=(*settings, 0.0, 0.0)[:7], rates=rates, weights=_address(self._storage),
             state_1=_address(state.first), state_2=_address(state.second), seed=seed, epoch=epoch, training=training,
             seconds=seconds, loss=loss.kind, parameter=loss.parameter,
             values=0 if loss.takes_labels else _address(targets), sample_weight=sample_weight, averaging=averaging,
             average=0 if averaging is None else _address(state.average), loss_before=loss_before,
         )  # fmt: skip
+        if self.profile is not None:
+            self.profile.add(plan, int(bounds[n_done] - bounds[0]), perf_counter() - start, n_threads)
         return n_done, plan.engine.loss_sum, plan.engine.n_correct
 
     def backward(self, X, dy, *, training=False):

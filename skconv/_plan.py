@@ -421,6 +421,7 @@ class Plan:
             step.index_origin, step.index_sample = size, step.index_bytes
             size += step.index_bytes * n_places if trains or step.side_bytes else 0
 
+        self._steps = steps
         self._slot_size = self._wide_size = 0
         first = maps[0].seen_as(in_shape)
         standard = {"mean": mean, "scale": scale, "is_output": not steps}
@@ -538,6 +539,22 @@ class Plan:
         if isinstance(operation, Drop):
             return DropoutLayer(table, step.x, step.y, rate=operation.rate, number=number, **common)
         raise TypeError(f"no compiled layer for {type(operation).__name__}")
+
+    def describe_work(self):
+        """Names of the compiled layers, and multiplications per sample, an array (n_layers, 2): forward and backward.
+
+        Of convolutions those of the direct algorithm; backward is a product for the weights, and one for the input.
+        """
+        names, work, learns = ["input"], [(0, 0)], False
+        for step in self._steps:
+            name = step.operation.name or type(step.operation).__name__.lower()
+            if step.pool is not None:
+                name += f" + {step.pool.name or 'pool'}"
+            names.append(name if name != names[-1] else f"{name}, {step.operation.activation}")
+            forward = step.operation.n_multiplications
+            work.append((forward, forward * (bool(step.learns) + learns)))
+            learns = learns or step.learns
+        return names, np.array(work)
 
     def n_dense_samples(self, step):
         """Samples that reach a dense layer in one call."""

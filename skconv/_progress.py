@@ -3,6 +3,8 @@
 import sys
 import time
 
+from ._profile import Profile, is_wanted
+
 BAR = 24
 # Columns of the table: title, width, and format of the value.
 _COLUMNS = (
@@ -22,7 +24,7 @@ class Progress:
     Parameters
     ----------
     verbose : int
-        0: silent; 1: a line per epoch; 2: the layers first, and a table of epochs.
+        0: silent; 1: a line per epoch; 2: the layers first, and a table of epochs; 3: at the end, where the time went.
     max_iter : int
     """
 
@@ -37,6 +39,17 @@ class Progress:
         """Print the table of layers."""
         if self.verbose >= 2:
             print(text, end="\n\n", flush=True)
+
+    def watch(self, network):
+        """Let a network that is about to be trained note where the time goes, if somebody wants to know."""
+        if is_wanted(self.verbose):
+            network.profile = Profile()
+
+    def end(self, network):
+        """Print where the time of training went."""
+        if network.profile is not None:
+            print(network.profile.table(), flush=True)
+            network.profile = None
 
     def within(self, epoch, share):
         """Rewrite the line of the running epoch, ten times a second at most."""

@@ -246,6 +246,7 @@ def run_epochs(course, history, progress, *, state, judge, stops, score=None, ta
     own = network.weights.copy()
     network.restore(judge.best if judge.best is not None and stops else kept)
     network.release()
+    progress.end(network)
     if history.n_new:
         check_finite(course)
     if not (ended or history.is_interrupted):
@@ -281,6 +282,7 @@ def run_lbfgs(course, history, progress, *, tol, max_fun, task, attributes):
     if not result.losses:  # the first weights are the best
         history.last_loss = result.loss
     course.network.release()
+    progress.end(course.network)
     check_finite(course)
     if not (result.converged or result.interrupted):
         warn_user(

@@ -140,8 +140,12 @@ cdef class Engine(Predictor):
 
     cdef void _backward_layers(self, const Batch *b, Py_ssize_t stage, Py_ssize_t place, Pass *p) noexcept nogil:
         """Back through a stage; p.dy is the gradient by its output, `place` the samples' place in the mini-batch."""
-        cdef Py_ssize_t i, first = self.stages[stage].first
+        cdef:
+            Py_ssize_t i, first = self.stages[stage].first
+            double start = 0
         for i in range(self.stages[stage].last - 1, first - 1, -1):
+            if p.seconds != NULL:
+                start = skconv_seconds()
             p.dx = NULL
             if (<Layer> self.layer_pointers[i]).needs_dx:
                 p.dx_sample = (<Layer> self.layer_pointers[i]).x.values * self.k.itemsize
@@ -152,6 +156,8 @@ cdef class Engine(Predictor):
                 else:
                     p.dx = self._gradient_buffer(p, i)
             (<Layer> self.layer_pointers[i]).backward(p)
+            if p.seconds != NULL:
+                p.seconds[2 * i + 1] += skconv_seconds() - start
             if p.dx == NULL:
                 return
             p.dy = p.dx
@@ -229,15 +235,19 @@ cdef class Engine(Predictor):
             self._backward_layers(b, stage, first, &p)
             first += b.chunk
 
-    cdef void _backward_tile(self, const Batch *b, Py_ssize_t stage, Py_ssize_t task) noexcept nogil:
-        cdef Pass p
-        self._whole(b, &p)
+    cdef void _backward_tile(self, const Batch *b, Py_ssize_t stage, Py_ssize_t task, int thread) noexcept nogil:
+        cdef:
+            Pass p
+            double start = skconv_seconds()
+        self._whole(b, thread, &p)
         p.gradients = self.wide
         p.dy = self.stages[stage + 1].gradient
         p.dy_sample = self.stages[stage + 1].row
         p.dx_sample = self.stages[stage].row
         p.dx = self._stage_gradient(b, stage)
         (<DenseLayer> self.layer_pointers[self.stages[stage].first]).backward_task(&p, task)
+        if p.seconds != NULL:
+            p.seconds[2 * self.stages[stage].first + 1] += skconv_seconds() - start
 
     cdef Py_ssize_t _backward_tasks(self, const Batch *b, Py_ssize_t stage) noexcept nogil:
         if self.stages[stage].is_wide:
@@ -246,7 +256,7 @@ cdef class Engine(Predictor):
 
     cdef void _backward_task(self, const Batch *b, Py_ssize_t stage, Py_ssize_t task, int thread) noexcept nogil:
         if self.stages[stage].is_wide:
-            self._backward_tile(b, stage, task)
+            self._backward_tile(b, stage, task, thread)
         else:
             self._backward_slot(b, stage, task, thread)
 
@@ -277,13 +287,17 @@ cdef class Engine(Predictor):
         norm = sqrt(norm)
         return 1 if norm <= b.clip_norm else b.clip_norm / norm
 
-    cdef void _update_block(self, const Batch *b, Py_ssize_t block, int solver, double share, char *weights,
+    cdef void _update_block(self, const Batch *b, Py_ssize_t block, int solver, double share, int thread, char *weights,
                             char *state_1, char *state_2) noexcept nogil:
         """Move one block of weights, and their average; solver 0 only sums the gradients into state_1."""
         cdef:
             Update u = b.update
             Block *blk = self.blocks + block
             Py_ssize_t at = blk.weights * self.k.itemsize
+            double *seconds = self._seconds(thread)
+            double start = 0
+        if seconds != NULL:
+            start = skconv_seconds()
         u.n = blk.n
         u.n_buffers = blk.n_buffers if blk.n_buffers > 0 else 1 if b.clip_norm > 0 else b.n_slots
         u.buffer_stride = self.slot_size // self.k.itemsize
@@ -297,6 +311,8 @@ cdef class Engine(Predictor):
             self.k.adam(&u, blk.gradients, weights + at, state_1 + at, state_2 + at)
         if b.average != NULL:
             self.k.average(weights + at, u.n, share, b.average + at)
+        if seconds != NULL:
+            seconds[2 * self.n_layers] += skconv_seconds() - start
 
     cdef void _finish_batch(self, const Batch *b, bint moves) noexcept nogil:
         """Add up the slots' losses, in their order, move the running statistics, and look at the clock."""
@@ -438,7 +454,7 @@ cdef class Engine(Predictor):
                     if task == self.n_blocks:
                         self._finish_batch(b, solver != 0)
                     else:
-                        self._update_block(b, task, solver, 0 if factors == NULL else 1 - factors[j], w, s1, s2)
+                        self._update_block(b, task, solver, 0 if factors == NULL else 1 - factors[j], thread, w, s1, s2)
                 skconv_barrier()
                 b.n_done = j + 1
                 if self.is_late:

@@ -38,6 +38,7 @@ cdef struct Pass:
     bint training               # whether dropout drops and batch normalisation looks at the mini-batch
     uint64_t seed
     uint64_t epoch
+    double *seconds             # this thread's time, by layer: forward, backward; or NULL
 
 
 cdef inline Py_ssize_t round_up(Py_ssize_t n_bytes) noexcept nogil:

@@ -50,6 +50,8 @@ cdef class Predictor:
         Py_ssize_t n_outputs
         double next_check           # for signals, on the clock of skconv_seconds
         bint is_interrupted
+        double *seconds             # by thread: of layers, forward and backward in turns, and of the update; or NULL
+        Py_ssize_t n_clocks         # of one thread
         object _kernels             # the capsule that owns them
         Tables tables               # all memory, zeroed, each part on cache lines of its own
 
@@ -57,7 +59,8 @@ cdef class Predictor:
     cdef void _start(self) noexcept nogil
     cdef bint _is_interrupted(self, int thread) noexcept nogil
     cdef void _chunk_of(self, const Batch *b, Py_ssize_t first, Py_ssize_t last, int thread, Pass *p) noexcept nogil
-    cdef void _whole(self, const Batch *b, Pass *p) noexcept nogil
+    cdef void _whole(self, const Batch *b, int thread, Pass *p) noexcept nogil
+    cdef double *_seconds(self, int thread) noexcept nogil
     cdef void _forward_layers(self, Py_ssize_t stage, const Pass *p) noexcept nogil
     cdef void _forward_slot(self, const Batch *b, Py_ssize_t stage, Py_ssize_t slot, int thread) noexcept nogil
     cdef Py_ssize_t _forward_tasks(self, const Batch *b, Py_ssize_t stage) noexcept nogil

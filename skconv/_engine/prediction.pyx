@@ -13,6 +13,8 @@ from cpython.ref cimport PyObject
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
+import numpy as np
+
 from .clock cimport skconv_barrier, skconv_seconds
 from .dense cimport DenseLayer
 from .layer cimport Layer, Pass, Tables, kernels_of
@@ -101,6 +103,24 @@ cdef class Predictor:
                 self.is_interrupted = True
         return self.is_interrupted
 
+    # ---- where the time goes -----------------------------------------------------------------------------------
+
+    def start_profile(self):
+        """Note from now on what every layer takes."""
+        self.n_clocks = (2 * self.n_layers + 1 + 7) // 8 * 8 + 8    # a cache line between two threads
+        self.seconds = <double *> self.tables.bytes(self.n_threads * self.n_clocks * sizeof(double))
+
+    def read_profile(self):
+        """Seconds since the last call, of all threads together: of layers (n_layers, 2), forward and backward; of the
+        update."""
+        cdef double[:, ::1] seconds = <double[:self.n_threads, :self.n_clocks]> self.seconds
+        total = np.sum(seconds, axis=0)
+        seconds[...] = 0
+        return total[:2 * self.n_layers].reshape(-1, 2), total[2 * self.n_layers]
+
+    cdef double *_seconds(self, int thread) noexcept nogil:
+        return NULL if self.seconds == NULL else self.seconds + thread * self.n_clocks
+
     # ---- one chunk, one stage ----------------------------------------------------------------------------------
 
     cdef void _chunk_of(self, const Batch *b, Py_ssize_t first, Py_ssize_t last, int thread, Pass *p) noexcept nogil:
@@ -108,22 +128,30 @@ cdef class Predictor:
         p.n = min(b.chunk, last - first)
         p.place = first if self.keeps_batch else thread * self.chunk
         p.scratch = self.scratch + thread * self.scratch_size
+        p.seconds = self._seconds(thread)
         if p.order != NULL:
             p.order += first
         p.first += first
         if p.out != NULL:
             p.out += first * p.out_sample
 
-    cdef void _whole(self, const Batch *b, Pass *p) noexcept nogil:
+    cdef void _whole(self, const Batch *b, int thread, Pass *p) noexcept nogil:
         """The pass of a wide layer: all samples at once."""
         p[0] = b.base
+        p.seconds = self._seconds(thread)
         p.n = b.n
         p.place = 0
 
     cdef void _forward_layers(self, Py_ssize_t stage, const Pass *p) noexcept nogil:
-        cdef Py_ssize_t i
+        cdef:
+            Py_ssize_t i
+            double start = 0
         for i in range(self.stages[stage].first, self.stages[stage].last):
+            if p.seconds != NULL:
+                start = skconv_seconds()
             (<Layer> self.layer_pointers[i]).forward(p)
+            if p.seconds != NULL:
+                p.seconds[2 * i] += skconv_seconds() - start
 
     cdef void _forward_slot(self, const Batch *b, Py_ssize_t stage, Py_ssize_t slot, int thread) noexcept nogil:
         cdef:
@@ -149,10 +177,15 @@ cdef class Predictor:
         return b.n_slots
 
     cdef void _forward_task(self, const Batch *b, Py_ssize_t stage, Py_ssize_t task, int thread) noexcept nogil:
-        cdef Pass p
+        cdef:
+            Pass p
+            double start
         if self.stages[stage].is_wide:
-            self._whole(b, &p)
+            start = skconv_seconds()
+            self._whole(b, thread, &p)
             (<DenseLayer> self.layer_pointers[self.stages[stage].first]).forward_task(&p, task)
+            if p.seconds != NULL:
+                p.seconds[2 * self.stages[stage].first] += skconv_seconds() - start
         else:
             self._forward_slot(b, stage, task, thread)
 
