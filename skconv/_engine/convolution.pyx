@@ -360,7 +360,8 @@ cdef class Convolution(Layer):
         if not backward or self.packed == NULL:
             return
         for tap in range(self.n_taps):
-            self.k.transpose(self.weights + tap * size, self.group_channels, self.n_filters, self.packed + tap * size)
+            self.k.transpose(self.weights + tap * size, self.group_channels, self.n_filters, self.n_filters,
+                             self.packed + tap * size)
         if self.is_winograd:
             self.winograd_dx.prepare(self.packed, True)
 

@@ -14,6 +14,7 @@ cdef class DenseLayer(Layer):
         Py_ssize_t n_row_tasks              # ... and those for dw
         Tables tables
         Product forward_product             # over inputs
+        Product panel_product               # of a panel
         Product input_product               # over units
         Product weight_product              # over samples
         Py_ssize_t *x_samples               # elements from sample 0, in the maps
@@ -26,6 +27,10 @@ cdef class DenseLayer(Layer):
 
     cdef void forward_task(self, const Pass *p, Py_ssize_t task) noexcept nogil
     cdef void backward_task(self, const Pass *p, Py_ssize_t task) noexcept nogil
+    cdef void _copy_rows(self, const char *x, Py_ssize_t n, Py_ssize_t row, Py_ssize_t width,
+                         char *panel) noexcept nogil
+    cdef void _input_panel(self, const Pass *p, Py_ssize_t first, Py_ssize_t last) noexcept nogil
+    cdef void _weight_panel(self, const Pass *p, Py_ssize_t first, Py_ssize_t last) noexcept nogil
     cdef Py_ssize_t *_rows(self, Py_ssize_t n, Py_ssize_t stride) except NULL
     cdef Product _run(self, Py_ssize_t n, Py_ssize_t a_step, Py_ssize_t b_step) except *
     cdef void _columns(self, const Pass *p, Py_ssize_t first, Py_ssize_t last) noexcept nogil

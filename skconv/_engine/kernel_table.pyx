@@ -57,8 +57,9 @@ cdef void _add_repeats(const void *dy, Py_ssize_t n, Py_ssize_t times, void *dx)
     add_repeats(<const real *> dy, n, times, <real *> dx)
 
 
-cdef void _transpose(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, void *out) noexcept nogil:
-    transpose(<const real *> W, n_rows, n_columns, <real *> out)
+cdef void _transpose(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
+                     void *out) noexcept nogil:
+    transpose(<const real *> W, n_rows, n_columns, stride, <real *> out)
 
 
 cdef void _column_sums(const void *x, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,

@@ -138,6 +138,7 @@ cdef class Predictor:
     cdef void _whole(self, const Batch *b, int thread, Pass *p) noexcept nogil:
         """The pass of a wide layer: all samples at once."""
         p[0] = b.base
+        p.scratch = self.scratch + thread * self.scratch_size
         p.seconds = self._seconds(thread)
         p.n = b.n
         p.place = 0

@@ -115,7 +115,8 @@ cdef struct Kernels:
     Multiply depthwise          # the same, column by column
     void (*repeat_channels)(const void *x, Py_ssize_t n, Py_ssize_t times, void *y) noexcept nogil
     void (*add_repeats)(const void *dy, Py_ssize_t n, Py_ssize_t times, void *dx) noexcept nogil
-    void (*transpose)(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, void *out) noexcept nogil
+    void (*transpose)(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
+                      void *out) noexcept nogil
     void (*column_sums)(const void *x, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
                         void *sums) noexcept nogil
 

@@ -28,6 +28,9 @@ cdef extern from "tile.h" nogil:
         LANES "SKCONV_LANES"
         TILE_SIZE "SKCONV_TILE_SIZE"
 
+    void store_pixels "skconv_store_pixels"(const real *lines, Py_ssize_t line, Py_ssize_t n_filters,
+                                            Py_ssize_t n_pixels, real *y, Py_ssize_t pixel)
+
 cdef extern from "pool.h" nogil:
     void copy_pixel "skconv_copy_pixel"(const real *x, Py_ssize_t n, real *y)
 
@@ -148,16 +151,19 @@ cdef inline void product(
         start = ADD_TO_RESULT
 
 
-cdef inline void transpose(const real *W, Py_ssize_t n_rows, Py_ssize_t n_columns, real *out) noexcept nogil:
-    """out[f, k] = W[k, f], in blocks of 16 x 16 that keep both sides in the first-level cache."""
-    cdef Py_ssize_t k0, f0, k, f, k1, f1
-    for k0 in range(0, n_rows, 16):
-        k1 = min(k0 + 16, n_rows)
-        for f0 in range(0, n_columns, 16):
-            f1 = min(f0 + 16, n_columns)
-            for f in range(f0, f1):
-                for k in range(k0, k1):
-                    out[f * n_rows + k] = W[k * n_columns + f]
+cdef inline void transpose(
+    const real *W,                  # n_rows of n_columns, `stride` apart
+    Py_ssize_t n_rows,
+    Py_ssize_t n_columns,
+    Py_ssize_t stride,
+    real *out,                      # (n_columns, n_rows)   OUT
+) noexcept nogil:
+    """out[f, k] = W[k, f], in blocks of 64 x 16, by squares in registers: a line of `out` is finished at once."""
+    cdef Py_ssize_t k, f
+    for k in range(0, n_rows, 64):
+        for f in range(0, n_columns, 16):
+            store_pixels(W + k * stride + f, stride, min(64, n_rows - k), min(16, n_columns - f),
+                         out + f * n_rows + k, n_rows)
 
 
 cdef inline void column_sums(
