@@ -170,7 +170,7 @@ def mnist_recipe_accuracy(seed):
 @task(
     "cifar10-recipe",
     what="CIFAR-10 (JPEG file)",
-    setting="recipe of benchmarks/cifar.py",
+    setting="recipe of benchmarks/cifar.py, mean over every image and its mirror image",
     metric="accuracy",
     target=0.9,
     seeds=1,
@@ -178,9 +178,12 @@ def mnist_recipe_accuracy(seed):
 )
 def cifar10_recipe(seed):
     """The recipe of benchmarks/cifar.py, an unfitted estimator."""
-    from cifar import recipe
+    from cifar import mirrored_proba, recipe
 
-    return fit_and_score(recipe(random_state=seed), *data.cifar10())
+    clf, (X, y, X_test, y_test) = recipe(random_state=seed), data.cifar10()
+    figures = fit_and_score(clf, X, y, X_test, y_test)
+    right = clf.classes_[mirrored_proba(clf, X_test).argmax(axis=1)] == y_test
+    return figures | {"value": float(right.mean())}
 
 
 def usps_1989_connections():

@@ -115,7 +115,8 @@ cdef class DenseLayer(Layer):
             self._copy_rows(self.weights + k * row + at, depth, row, last - first, panel)
             product.length, product.b_step = depth, last - first
             self.k.product(&product, p.n, last - first, self.input(p, 0) + k * self.itemsize, self.x_samples, panel,
-                           start, NULL if self.bias == NULL else self.bias + at, self.output(p, 0) + at, self.y_samples, False)
+                           start, NULL if self.bias == NULL else self.bias + at, self.output(p, 0) + at,
+                           self.y_samples, False)
             start = ADD_TO_RESULT
             k += depth
 
