@@ -29,26 +29,31 @@ class Absent(Exception):
     """What a worker was to measure is not installed."""
 
 
-def time_steps(step, seconds):
+def time_steps(step, seconds, *, warm_up=WARM_UP_SECONDS, call_seconds=CALL_SECONDS, clock=time.perf_counter):
     """Return the times per step of calls ``step(n_steps)``, n_steps chosen so that a call takes about 20 ms."""
+    n_steps = warm(step, warm_up, call_seconds)
+    times = []
+    end = time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        start = clock()
+        step(n_steps)
+        times.append((clock() - start) / n_steps)
+    return times
+
+
+def warm(step, seconds, call_seconds=CALL_SECONDS):
+    """Run ``step(n_steps)`` for some seconds; return the n_steps of a call of about `call_seconds`."""
     n_steps = 1
-    end_of_warm_up = time.perf_counter() + WARM_UP_SECONDS
+    end = time.perf_counter() + seconds
     step(1)  # allocates, compiles
     while True:
         start = time.perf_counter()
         step(n_steps)
         elapsed = time.perf_counter() - start
-        if elapsed > CALL_SECONDS / 2 and time.perf_counter() > end_of_warm_up:
-            break
+        if elapsed > call_seconds / 2 and time.perf_counter() > end:
+            return n_steps
         # At most ten times as many at once: the first calls are the slow ones, and the clock may not have moved.
-        n_steps = max(1, round(n_steps * CALL_SECONDS / max(elapsed, CALL_SECONDS / 10)))
-    times = []
-    end = time.perf_counter() + seconds
-    while not times or time.perf_counter() < end:
-        start = time.perf_counter()
-        step(n_steps)
-        times.append((time.perf_counter() - start) / n_steps)
-    return times
+        n_steps = max(1, round(n_steps * call_seconds / max(elapsed, call_seconds / 10)))
 
 
 def fastest_decile(times):
@@ -56,8 +61,10 @@ def fastest_decile(times):
     return sorted(times)[max(0, -(-len(times) // 10) - 1)]
 
 
-def run_worker(python, script, *arguments, n_threads, seconds=0.0):
+def run_worker(python, script, *arguments, n_threads, seconds=0.0, environment=None):
     """Run a worker of this folder with `n_threads` threads and return what it printed.
+
+    `environment` is added to that of this process.
 
     Raises
     ------
@@ -66,7 +73,7 @@ def run_worker(python, script, *arguments, n_threads, seconds=0.0):
     WorkerError
         If it failed or took too long; the message says how.
     """
-    environment = dict(os.environ, OMP_NUM_THREADS=str(n_threads))
+    environment = {**os.environ, "OMP_NUM_THREADS": str(n_threads), **(environment or {})}
     command = [python, str(HERE / script), *arguments, "--threads", str(n_threads)]
     try:
         done = subprocess.run(
@@ -91,14 +98,14 @@ def run_worker(python, script, *arguments, n_threads, seconds=0.0):
     return result
 
 
-def peaks(n_threads):
+def peaks(n_threads, processes=PEAK_PROCESSES):
     """Return {1: GFLOP/s, n_threads: GFLOP/s}, the multiply-add peak with one and with n threads.
 
     Each is the best of a few processes in turn, as a neighbour only ever takes away.
     """
     counts = sorted({1, n_threads})
     best = dict.fromkeys(counts, 0.0)
-    for _ in range(PEAK_PROCESSES):
+    for _ in range(processes):
         for count in counts:
             result = run_worker(sys.executable, "peak.py", n_threads=count)
             best[count] = max(best[count], result["peak"])

@@ -122,6 +122,37 @@ def random_batch(name, seed):
     return X, y
 
 
+def first_weights(name, seed):
+    """Return the parameters that every side starts from: (coef, intercept) of each layer with weights, float32.
+
+    Convolutions are (rows, columns, channels, filters), dense layers (values, units), as skconv has them.
+    """
+    network = NETWORKS[name]
+    rng = np.random.default_rng([seed, len(name)])
+    n_channels = network.image_shape[2]
+    weights = []
+    for layer, (_, n_weights) in zip(
+        (layer for layer in (*network.layers, Hidden(network.n_classes)) if not isinstance(layer, Pool)),
+        products(name),
+        strict=True,
+    ):
+        if isinstance(layer, Conv):
+            shape = (layer.kernel_size, layer.kernel_size, n_channels, layer.n_filters)
+            n_channels = layer.n_filters
+        else:
+            shape = (n_weights // layer.n_units, layer.n_units)
+        deviation = np.sqrt(2 / np.prod(shape[:-1]))
+        coef = (rng.standard_normal(shape) * deviation).astype(np.float32)
+        weights.append((coef, (rng.standard_normal(shape[-1]) * 0.1).astype(np.float32)))
+    return weights
+
+
+def channels_first_rows(name, coef):
+    """Return the weights of the first dense layer with rows in the order of flattened channels-first maps."""
+    n_filters = [layer.n_filters for layer in NETWORKS[name].layers if isinstance(layer, Conv)][-1]
+    return np.ascontiguousarray(coef.reshape(-1, n_filters, coef.shape[1]).swapaxes(0, 1).reshape(coef.shape))
+
+
 def build_torch(name):
     """Return the network as a `torch.nn.Sequential`, which takes images channels first."""
     from torch import nn
@@ -146,52 +177,84 @@ def build_torch(name):
     return nn.Sequential(*modules[:-1])  # the class scores have no ReLU
 
 
-def build_skconv(name):
-    """Return the network as an unfitted `CNNClassifier`, which adds the layer of class scores itself."""
+def fill_torch(model, name, weights):
+    """Copy the weights of `first_weights` into a network of `build_torch`."""
+    import torch
+
+    layers = [module for module in model if hasattr(module, "weight")]
+    is_image = True
+    with torch.no_grad():
+        for layer, (coef, intercept) in zip(layers, weights, strict=True):
+            if coef.ndim == 4:
+                coef = coef.transpose(3, 2, 0, 1)
+            else:
+                coef = (channels_first_rows(name, coef) if is_image else coef).T
+                is_image = False
+            layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(coef)))
+            layer.bias.copy_(torch.from_numpy(intercept))
+
+
+def build_skconv(name, algorithm="auto", **parameters):
+    """Return the network as an unfitted `CNNClassifier`, which adds the layer of class scores itself.
+
+    `algorithm` is that of the convolutions; `parameters` go to the classifier.
+    """
     from skconv import CNNClassifier, Conv2DTransformer, Dense, MaxPool
 
     network = NETWORKS[name]
     layers = []
     for i, layer in enumerate(network.layers, start=1):
         if isinstance(layer, Conv):
-            spec = Conv2DTransformer(layer.n_filters, layer.kernel_size, padding=layer.padding, activation="relu")
+            spec = Conv2DTransformer(
+                layer.n_filters, layer.kernel_size, padding=layer.padding, activation="relu", algorithm=algorithm
+            )
             layers.append((f"conv{i}", spec))
         elif isinstance(layer, Pool):
             layers.append((f"pool{i}", MaxPool(layer.kernel_size)))
         else:
             layers.append((f"dense{i}", Dense(layer.n_units, activation="relu")))
-    return CNNClassifier(
-        layers=layers,
-        solver="adam",
-        learning_rate="constant",
-        batch_size=network.batch_size,
-        random_state=0,
-        standardize=False,
-    )
+    settings = dict(
+        solver="adam", learning_rate="constant", learning_rate_init=0.001, alpha=0.0, batch_size=network.batch_size,
+        random_state=0, standardize=False,
+    )  # fmt: skip
+    return CNNClassifier(layers=layers, **(settings | parameters))
 
 
-def training_step(clf, X, y):
-    """Return a function that runs n training steps of a CNNClassifier, all on X as one mini-batch.
+def fill_skconv(coefs, intercepts, weights):
+    """Copy the weights of `first_weights` into those of a network or of a fitted estimator."""
+    for coef, intercept, (first_coef, first_intercept) in zip(coefs, intercepts, weights, strict=True):
+        coef[...] = first_coef
+        intercept[...] = first_intercept
+
+
+def training_step(clf, X, y, weights):
+    """Return ``step(n_steps)``, which trains a CNNClassifier, all on X as one mini-batch, and the network.
 
     It goes below the estimator's public methods, as a PyTorch loop does: no checks, no epochs, everything preloaded.
+    A step returns the mean loss of the last call's mini-batches.
     """
-    import numpy as np
-
     settings = clf._settings()
     images = np.ascontiguousarray(X)
-    targets = y.astype(np.int32)
-    codec = clf._new_codec(targets, np.arange(len(y)), None)
-    network, _ = clf._new_network(images, codec, np.arange(len(y)), None, np.random.RandomState(clf.random_state))
+    everyone = np.arange(len(y))
+    codec = clf._new_codec(y, everyone, None)
+    network, _ = clf._new_network(images, codec, everyone, None, np.random.RandomState(clf.random_state))
+    targets = codec.encode(y, network.dtype)
+    fill_skconv(network.coefs, network.intercepts, weights)
     state = network.solver_state()
     n = len(images)
+    size = min(n, clf.batch_size)
+    order, bounds = everyone, np.arange(0, n + 1, size)
 
     def step(n_steps):
-        order = np.tile(np.arange(n), n_steps)
-        bounds = np.arange(0, (n_steps + 1) * n, n)
-        network.train(
-            images, targets, order, bounds, state=state, solver=settings.solver,
-            rates=settings.rates(state.t, state.t, n_steps, state.t + n_steps), settings=settings.for_engine(),
+        nonlocal order, bounds
+        while len(bounds) <= n_steps:
+            order, bounds = np.append(order, order), np.append(bounds, bounds[1:] + bounds[-1])
+        rates = settings.rates(state.t, state.t, n_steps, state.t + n_steps)
+        _, loss, _ = network.train(
+            images, targets, order[: n_steps * size], bounds[: n_steps + 1], state=state, solver=settings.solver,
+            rates=rates, settings=settings.for_engine(), loss=codec.loss,
         )  # fmt: skip
         state.t += n_steps
+        return loss / (n_steps * size)
 
     return step

@@ -1,17 +1,14 @@
 """Worker: train one network on one side in this process, and print the times per step as JSON.
 
-Run by hand: python benchmarks/peers/train.py skconv digits --threads 2 --seconds 2
+Run by hand: python benchmarks/peers/train.py skconv digits keras --threads 2 --seconds 2
 
-The last line printed is {"times": [seconds per step, ...], "versions": {...}}, or {"absent": reason} where the side
-cannot be imported.
+A case is a network of networks.py; "direct:" before it keeps skconv's convolutions to the direct algorithm. Compared
+with the other sides are the losses of the first steps, from the same weights on the same images.
 """
 
-import argparse
-import json
-import platform
-
-import measure
 import networks
+import numpy as np
+from worker import Task, main
 
 PYTORCH = {
     f"PyTorch, {layout}, {mode}": (layout == "channels last", mode == "compiled")
@@ -19,21 +16,22 @@ PYTORCH = {
     for layout in ("channels first", "channels last")
 }
 SIDES = ("skconv", *PYTORCH)
+COMPARED_STEPS = 3
 
 
-def start_skconv(name, seed):
-    """Return a function that runs n training steps, and the versions in use."""
-    import numpy as np
-
+def start_skconv(name, seed, algorithm):
+    """See worker.prepare."""
     import skconv
 
     X, y = networks.random_batch(name, seed)
-    step = networks.training_step(networks.build_skconv(name), X, y)
-    return step, {"skconv": skconv.__version__, "numpy": np.__version__}
+    clf = networks.build_skconv(name, algorithm)
+    step = networks.training_step(clf, X, y, networks.first_weights(name, seed))
+    losses = [step(1) for _ in range(COMPARED_STEPS)]
+    return Task(step, losses, {"skconv": skconv.__version__, "numpy": np.__version__})
 
 
 def start_pytorch(name, seed, n_threads, channels_last, compiled):
-    """Return a function that runs n training steps, and the versions in use."""
+    """See worker.prepare."""
     import torch
 
     torch.set_num_threads(n_threads)
@@ -44,7 +42,9 @@ def start_pytorch(name, seed, n_threads, channels_last, compiled):
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     X = torch.from_numpy(X).permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
     y = torch.from_numpy(y)
-    model = networks.build_torch(name).to(memory_format=memory_format)
+    model = networks.build_torch(name)
+    networks.fill_torch(model, name, networks.first_weights(name, seed))
+    model = model.to(memory_format=memory_format)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     cross_entropy = torch.nn.CrossEntropyLoss()
 
@@ -57,32 +57,28 @@ def start_pytorch(name, seed, n_threads, channels_last, compiled):
     def step(n_steps):
         for _ in range(n_steps):
             optimizer.zero_grad(set_to_none=True)
-            loss(X, y).backward()
+            value = loss(X, y)
+            value.backward()
             optimizer.step()
+        return value
 
-    return step, {"torch": torch.__version__}
+    losses = [step(1).item() for _ in range(COMPARED_STEPS)]
+    return Task(step, losses, {"torch": torch.__version__})
 
 
-def main():
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("side", choices=SIDES)
-    parser.add_argument("network", choices=networks.NETWORKS)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    try:
-        if args.side == "skconv":
-            step, versions = start_skconv(args.network, args.seed)
-        else:
-            step, versions = start_pytorch(args.network, args.seed, args.threads, *PYTORCH[args.side])
-    except ImportError as error:
-        print(json.dumps({"absent": str(error)}))
-        return
-    times = measure.time_steps(step, args.seconds)
-    print(json.dumps({"times": times, "versions": {"python": platform.python_version(), **versions}}))
+def prepare(side, case, seed, n_threads):
+    """See worker.py."""
+    algorithm = "direct" if case.startswith("direct:") else "auto"
+    name = case.removeprefix("direct:")
+    if side == "skconv":
+        return start_skconv(name, seed, algorithm)
+    return start_pytorch(name, seed, n_threads, *PYTORCH[side])
+
+
+def is_case(name):
+    """Whether a name can be read."""
+    return name.removeprefix("direct:") in networks.NETWORKS
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, prepare, SIDES, is_case)
