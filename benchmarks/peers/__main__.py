@@ -1,12 +1,15 @@
-"""Race skconv against PyTorch at training small networks.
+"""Race skconv against PyTorch, ONNX Runtime, OpenVINO, OpenCV and SciPy, and print the whole table.
 
-    python benchmarks/peers --threads 2 --markdown benchmarks/README.md
+    python benchmarks/peers --peer-python /path/to/python/with/torch --json peers.json --markdown benchmarks/README.md
+    python benchmarks/peers --quick --rows training predict
 
-Both sides train the same networks with Adam on the same random images, in processes of their own that take turns;
-PyTorch runs channels first and channels last, eager and compiled, and its best counts. The multiply-add peak of the
-machine is measured before and after. benchmarks/README.md says more.
+Every side of every row has processes of its own, which take turns; each computes the same as skconv, or is left out
+with a line that says so. Peers that no interpreter has are skipped. The multiply-add peak is measured before and after
+every row; a row during which the threads did not reach it is void. Rows that --json already holds, measured with the
+same settings, are not measured again. benchmarks/README.md says more.
 
-Exit status: 0; 1 if a ratio is below --min-ratio or could not be found; 2 for wrong arguments; 3 if the run is void.
+Exit status: 0; 1 if a figure asked for by --check or --min-ratio is missed or could not be found; 2 for wrong
+arguments; 3 if a row is void.
 """
 
 import argparse
@@ -14,52 +17,82 @@ import json
 import os
 import shlex
 import sys
+from pathlib import Path
 
+import chart
 import measure
 import networks
 import report
-from train import PYTORCH, SIDES
+import rows
+import table
+import turns
+
+FORMAT = 2  # of the JSON file
 
 
-def parse_arguments():
+def parse_arguments(words=None):
     """Return the command line as a namespace."""
     parser = argparse.ArgumentParser(
         prog="python benchmarks/peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--network", nargs="+", choices=networks.NETWORKS, default=list(networks.NETWORKS))
+    parser.add_argument("--rows", nargs="+", choices=table.ROWS, default=list(table.ROWS), metavar="ROW",
+                        help=f"some of {', '.join(table.ROWS)}; all by default")  # fmt: skip
+    parser.add_argument("--network", nargs="+", choices=networks.NETWORKS, default=list(networks.NETWORKS),
+                        help="of the rows that train and predict")  # fmt: skip
     parser.add_argument("--threads", type=int, default=2, help="threads of either side (default: 2)")
-    parser.add_argument("--processes", type=int, default=7, help="processes per side (default: 7)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="measured seconds per process (default: 2)")
+    parser.add_argument("--processes", type=int, help="processes per side (default: 7, with --quick 1)")
+    parser.add_argument("--seconds", type=float, help="measured seconds per case and process, in place of each row's")
+    parser.add_argument("--quick", action="store_true", help="a trial of a few minutes, which shows nothing")
+    parser.add_argument("--grid", action="store_true", help="the whole grid of convolutions instead of 60 of them")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
-    parser.add_argument("--peer-python", metavar="PATH", default=sys.executable, help="interpreter that has PyTorch")
-    parser.add_argument("--min-ratio", nargs="+", default=[], metavar="NETWORK=RATIO", help="fail below this ratio")
-    parser.add_argument("--json", metavar="FILE", help="write everything measured")
-    parser.add_argument("--markdown", metavar="FILE", help="write the figures, unless the run is void")
-    args = parser.parse_args()
-    if args.threads < 1 or args.processes < 1 or args.seconds <= 0:
+    parser.add_argument("--clock", choices=("wall", "processor"), default="wall",
+                        help="processor: for trials on one thread of a busy machine")  # fmt: skip
+    parser.add_argument("--peer-python", metavar="[NAME=]PATH", action="append", default=[],
+                        help="an interpreter that has peers; NAME is one of " + ", ".join(rows.NEEDED))  # fmt: skip
+    parser.add_argument("--check", action="store_true", help="fail where a target of these rows is missed")
+    parser.add_argument("--min-ratio", nargs="+", default=[], metavar="FIGURE=RATIO", help="fail below this")
+    parser.add_argument("--json", metavar="FILE", help="everything measured; rows it holds are not measured again")
+    parser.add_argument("--again", action="store_true", help="measure rows again that --json holds")
+    parser.add_argument(
+        "--markdown", metavar="FILE", nargs="+", default=[], help="write the table, unless a row is void"
+    )
+    parser.add_argument("--chart", metavar="FILE", help="write the picture, an SVG file, unless a row is void")
+    args = parser.parse_args(words)
+    if args.processes is None:
+        args.processes = 1 if args.quick else report.ENOUGH_PROCESSES
+    if args.threads < 1 or args.processes < 1 or (args.seconds is not None and args.seconds <= 0):
         parser.error("--threads and --processes must be at least 1, --seconds above 0")
-    minimum = {}
-    for item in args.min_ratio:
-        name, _, ratio = item.partition("=")
-        if name not in args.network:
-            parser.error(f"--min-ratio {item}: {name!r} is not among the networks of this run")
-        try:
-            minimum[name] = float(ratio)
-        except ValueError:
-            parser.error(f"--min-ratio {item}: expected NETWORK=RATIO, as in digits=4")
-    args.min_ratio = minimum
+    if args.clock == "processor" and args.threads > 1:
+        parser.error("--clock processor adds up the time of all threads: use it with --threads 1")
+    if args.chart and Path(args.chart).suffix != ".svg":
+        parser.error(f"--chart {args.chart}: the picture is an SVG file, so its name must end in .svg")
+    args.rows = [name for name in table.ROWS if name in args.rows]
+    try:
+        args.bounds = table.bounds(args.rows, args.check, args.min_ratio)
+        args.pythons = rows.find_pythons(args.peer_python)
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 
 def command_line(args):
     """Return the command as others would type it: without the paths of this machine."""
-    words = ["python", "benchmarks/peers", "--network", *args.network]
-    words += ["--threads", str(args.threads), "--processes", str(args.processes), "--seconds", f"{args.seconds:g}"]
-    if args.no_compile:
-        words.append("--no-compile")
+    words = ["python", "benchmarks/peers"]
+    if args.rows != list(table.ROWS):
+        words += ["--rows", *args.rows]
+    if args.network != list(networks.NETWORKS):
+        words += ["--network", *args.network]
+    words += ["--threads", str(args.threads), "--processes", str(args.processes)]
+    if args.seconds:
+        words += ["--seconds", f"{args.seconds:g}"]
+    for name in ("quick", "grid", "no_compile", "check"):
+        if getattr(args, name):
+            words.append("--" + name.replace("_", "-"))
+    if args.clock != "wall":
+        words += ["--clock", args.clock]
     if args.min_ratio:
-        words += ["--min-ratio", *(f"{name}={ratio:g}" for name, ratio in args.min_ratio.items())]
-    if args.peer_python != sys.executable:
+        words += ["--min-ratio", *args.min_ratio]
+    if args.peer_python:
         words += ["--peer-python", "PYTHON"]
     command = shlex.join(words)
     if "SKCONV_ISA" in os.environ:
@@ -67,148 +100,147 @@ def command_line(args):
     return command
 
 
-def measure_peaks(n_threads):
+def settings_of(args):
+    """What must be equal for a row of an earlier run to stand."""
+    return {
+        "threads": args.threads,
+        "processes": args.processes,
+        "seconds": args.seconds,
+        "quick": args.quick,
+        "grid": args.grid,
+        "compile": not args.no_compile,
+        "clock": args.clock,
+        "networks": args.network,
+        "isa": os.environ.get("SKCONV_ISA"),
+    }
+
+
+def stands(record, settings):
+    """Whether a row of an earlier run need not be measured again."""
+    return record["settings"] == settings and not record["void"]
+
+
+def load(path, settings):
+    """Return the rows of the JSON file of an earlier run that stand."""
+    if not path or not Path(path).exists():
+        return {}
+    with open(path, encoding="utf-8") as file:
+        run = json.load(file)
+    if run.get("format") != FORMAT:
+        raise SystemExit(f"{path} is of another kind; give --json another name")
+    return {name: record for name, record in run["rows"].items() if stands(record, settings)}
+
+
+def save(run, path):
+    """Write everything measured so far; a run that is interrupted goes on from there."""
+    if path:
+        draft = Path(f"{path}.part")
+        draft.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+        draft.replace(path)
+
+
+def measure_peaks(args):
     """Return the peaks, or None where skconv, which measures them, is absent or fails."""
     try:
-        return measure.peaks(n_threads)
+        peaks = measure.peaks(args.threads, 1 if args.quick else measure.PEAK_PROCESSES)
     except (measure.Absent, measure.WorkerError) as error:
-        print(f"multiply-add peak: not measured ({error})", flush=True)
+        turns.report_line(f"multiply-add peak: not measured ({error})")
         return None
+    return {str(n): peak for n, peak in peaks.items()}
 
 
-def race(name, sides, args, versions):
-    """Let `sides` take turns at training the network `name`; return {side: lists of times, one per process}.
-
-    Sides that are absent or fail are left out, with a line that says so; absent ones leave `sides` for good.
-    """
-    times = {side: [] for side in sides}
-    for process in range(args.processes):
-        for side in tuple(sides):
-            if side not in times:
-                continue
-            python = args.peer_python if side in PYTORCH else sys.executable
-            try:
-                # Every process draws its own data; in a turn, all sides have the same.
-                result = measure.run_worker(
-                    python,
-                    "train.py",
-                    side,
-                    name,
-                    "--seconds",
-                    str(args.seconds),
-                    "--seed",
-                    str(process),
-                    n_threads=args.threads,
-                    seconds=args.seconds,
-                )
-            except measure.Absent as error:
-                print(f"{'PyTorch' if side in PYTORCH else side}: skipped, absent ({error})", flush=True)
-                for other in [other for other in sides if (other in PYTORCH) == (side in PYTORCH)]:
-                    sides.remove(other)
-                    times.pop(other, None)
-            except measure.WorkerError as error:
-                print(f"{name}, {side}: left out, failed ({error})", flush=True)
-                del times[side]
-            else:
-                times[side].append(result["times"])
-                versions["PyTorch" if side in PYTORCH else side] = result["versions"]
-    return times
+def is_void(*peaks):
+    """Whether the machine was busy, by what `measure_peaks` returned."""
+    return measure.is_void(*({int(n): peak for n, peak in found.items()} for found in peaks if found))
 
 
-def summarise(name, times):
-    """Return the result of one network as plain data; its share of peak is not known yet."""
-    batch_size = networks.NETWORKS[name].batch_size
-    sides = {}
-    for side, by_process in times.items():
-        step = measure.fastest_decile([t for process in by_process for t in process])
-        sides[side] = {
-            "seconds_per_step": step,
-            "images_per_second": batch_size / step,
-            "n_times": sum(map(len, by_process)),
-            "seconds_per_step_by_process": [measure.fastest_decile(process) for process in by_process],
-        }
-    peers = [side for side in sides if side in PYTORCH]
-    best_peer = min(peers, key=lambda side: sides[side]["seconds_per_step"], default=None)
-    ratio = None
-    if best_peer and "skconv" in sides:
-        ratio = sides[best_peer]["seconds_per_step"] / sides["skconv"]["seconds_per_step"]
-    return {
-        "name": name,
-        "batch_size": batch_size,
-        "operations_per_image": networks.training_operations(name),
-        "sides": sides,
-        "best_peer": best_peer,
-        "ratio": ratio,
-        "share_of_peak": None,
+def measure_row(name, context, settings, before, args):
+    """Measure a row; return its record, and the peaks after it."""
+    try:
+        record = rows.MEASURES[name](context)
+    except (measure.Absent, measure.WorkerError) as error:
+        turns.report_line(f"{name}: left out ({error})")
+        record = {"cases": {}, "figures": {}, "versions": {}}
+    after = measure_peaks(args) if before else None
+    peaks = {"before": before, "after": after} if before and after else {}
+    record |= {
+        "title": table.ROWS[name],
+        "settings": settings,
+        "peaks": peaks,
+        "void": bool(peaks) and is_void(before, after),
+        "date": report.machine()["date"],
     }
+    if "peak_share.cifar" in record["figures"] and peaks:
+        figure, peak = record["figures"]["peak_share.cifar"], report.best_peak(record)
+        figure |= {"value": figure["gflops"] / peak, "theirs": f"{peak:.0f} GFLOP/s"}
+    return record, after
+
+
+def print_row(name, record):
+    """What came out, case by case."""
+    for case, entry in record["cases"].items():
+        sides = ", ".join(f"{side} {rows.shown(found['seconds'])}" for side, found in entry["sides"].items())
+        ratio = "" if entry["ratio"] is None else f"; ratio {entry['ratio']:.2f}"
+        turns.report_line(f"  {case}: {sides}{ratio}")
+    for key, figure in record["figures"].items():
+        turns.report_line(f"{key}: {table.TARGETS[key].show(figure['value'])}")
+    if record["void"]:
+        turns.report_line(f"{name}: VOID, the threads did not reach their peak; it will be measured again")
 
 
 def main():
     """Run, print, write; return the exit status."""
     args = parse_arguments()
-    sides = [side for side in SIDES if not (args.no_compile and side.endswith("compiled"))]
-    run = {
-        "command": command_line(args),
-        **report.machine(),
-        "threads": args.threads,
-        "processes": args.processes,
-        "seconds": args.seconds,
-        "versions": {},
-        "peaks": {},
-        "void": False,
-        "networks": [],
-    }
+    settings = settings_of(args)
+    run = {"format": FORMAT, "command": command_line(args), **report.machine()}
+    run["rows"] = load(args.json, settings)
+    context = rows.Context(
+        threads=args.threads, processes=args.processes, pythons=args.pythons, compiles=not args.no_compile,
+        quick=args.quick, seconds=args.seconds, clock=args.clock, networks=tuple(args.network), all_cases=args.grid,
+    )  # fmt: skip
     print(f"{run['command']}\n{run['date']}, {run['cpu']}, {run['system']}", flush=True)
-    if args.processes < report.ENOUGH_PROCESSES:
+    missing = [package for package, _ in rows.NEEDED.values() if package not in args.pythons]
+    if missing:
+        print(f"skipped, absent: {', '.join(missing)}", flush=True)
+    if args.quick or args.processes < report.ENOUGH_PROCESSES:
         print(f"fewer than {report.ENOUGH_PROCESSES} processes per side: a trial, not a measurement", flush=True)
 
-    before = measure_peaks(args.threads)
-    if before and measure.is_void(before):
-        print("the threads do not reach their peak: this run will be void", flush=True)
-    for name in args.network:
-        result = summarise(name, race(name, sides, args, run["versions"]))
-        run["networks"].append(result)
-        for side, figures in result["sides"].items():
-            print(f"{name}, {side}: {figures['images_per_second']:,.0f} images/s", flush=True)
-    after = measure_peaks(args.threads) if before else None
+    peaks = None
+    for name in args.rows:
+        if name in run["rows"] and not args.again:
+            print(f"\n{table.ROWS[name]}: measured {run['rows'][name]['date']}", flush=True)
+            continue
+        peaks = peaks or measure_peaks(args)
+        if peaks and is_void(peaks):
+            print("the threads do not reach their peak: this row will be void", flush=True)
+        print(f"\n{table.ROWS[name]}", flush=True)
+        record, peaks = measure_row(name, context, settings, peaks, args)
+        run["rows"][name] = record
+        print_row(name, record)
+        save(run, args.json)
+    run["rows"] = {name: run["rows"][name] for name in table.ROWS if name in run["rows"]}
+    save(run, args.json)
 
-    if before and after:
-        run["peaks"] = {"before": before, "after": after}
-        run["void"] = measure.is_void(before, after)
-        peak = 1e9 * max(before[args.threads], after[args.threads])
-        for result in run["networks"]:
-            if "skconv" in result["sides"]:
-                speed = result["sides"]["skconv"]["images_per_second"] * result["operations_per_image"]
-                result["share_of_peak"] = speed / peak
-
-    print(f"\n{report.text_table(report.rows(run))}\n\n{report.describe_peaks(run)}")
-    for side, versions in run["versions"].items():
-        print(f"{side}: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump(run, file, indent=1)
-            file.write("\n")
-    if run["void"]:
+    print(f"\n{report.text_table(report.rows(run))}\n\n{report.peaks_of(run)}\n{report.shares(run)}")
+    for kind in ("convolution", "gradients"):
+        if kind in args.rows:
+            print(f"\nThe slowest cases, {table.ROWS[kind]}:\n{report.text_table(report.convolutions(run, kind))}")
+    print(", ".join(f"{name} {version}" for name, version in report.versions_of(run).items()))
+    void = [name for name in args.rows if run["rows"][name]["void"]]
+    if void:
         print(
-            f"\nVOID: {args.threads} threads did not reach {measure.VOID_BELOW * args.threads:.1f} times the peak of "
-            "one, so the machine was busy and the figures show nothing; repeat the run."
+            f"\nVOID: {', '.join(void)}. {args.threads} threads did not reach "
+            f"{measure.VOID_BELOW * args.threads:.1f} times the peak of one, so the machine was busy and the figures "
+            "show nothing; repeat the run."
         )
         return 3
-    if args.markdown:
-        report.write_markdown(run, args.markdown)
-
-    status = 0
-    for result in run["networks"]:
-        minimum = args.min_ratio.get(result["name"])
-        if minimum is None:
-            continue
-        if result["ratio"] is None:
-            print(f"{result['name']}: no ratio, {minimum:g} was asked for")
-            status = 1
-        elif result["ratio"] < minimum:
-            print(f"{result['name']}: ratio {result['ratio']:.2f} is below {minimum:g}")
-            status = 1
-    return status
+    for path in args.markdown:
+        report.write_markdown(run, path)
+    if args.chart:
+        chart.write(run, args.chart)
+    lines = table.failures(report.figures_of(run), args.bounds)
+    print("\n".join(lines))
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

@@ -93,10 +93,11 @@ def memory(n_images):
 def grid(n_jobs, n_candidates, n_threads, seconds):
     """Seconds of a grid search, and the number of its candidates, found on one worker where it is 0."""
     import joblib
-    import skconv
     import sklearn
     from sklearn.datasets import load_digits
     from sklearn.model_selection import GridSearchCV
+
+    import skconv
 
     if hasattr(os, "sched_setaffinity"):  # as many cores as threads: what joblib shares out among its workers
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:n_threads])

@@ -47,6 +47,7 @@ def data(seed):
 def start_skconv(seed):
     """See worker.prepare."""
     import networks
+
     import skconv
     from skconv import CNNClassifier, Conv2DTransformer, Dense
 
@@ -76,9 +77,7 @@ def start_pytorch(seed, n_threads, channels_last, masked):
     torch.set_flush_denormal(True)
     X, y, weights = data(seed)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    images = [
-        torch.from_numpy(image[None]).permute(0, 3, 1, 2).contiguous(memory_format=memory_format) for image in X
-    ]
+    images = [torch.from_numpy(image[None]).permute(0, 3, 1, 2).contiguous(memory_format=memory_format) for image in X]
     targets = torch.full((N_IMAGES, 1, 10), -1.0)
     targets[range(N_IMAGES), 0, y] = 1
     targets = list(targets)

@@ -64,7 +64,7 @@ def fastest_decile(times):
 def run_worker(python, script, *arguments, n_threads, seconds=0.0, environment=None):
     """Run a worker of this folder with `n_threads` threads and return what it printed.
 
-    `environment` is added to that of this process.
+    `environment` is added to that of this process; None takes a variable away.
 
     Raises
     ------
@@ -74,6 +74,7 @@ def run_worker(python, script, *arguments, n_threads, seconds=0.0, environment=N
         If it failed or took too long; the message says how.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": str(n_threads), **(environment or {})}
+    environment = {name: value for name, value in environment.items() if value is not None}
     command = [python, str(HERE / script), *arguments, "--threads", str(n_threads)]
     try:
         done = subprocess.run(

@@ -1,8 +1,10 @@
-"""What a run prints, and the section of figures that goes into benchmarks/README.md."""
+"""What a run prints, and the section of figures that goes between markers of a Markdown file."""
 
 import datetime
 import platform
 from pathlib import Path
+
+import table
 
 ENOUGH_PROCESSES = 7  # per side; fewer are a trial
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
@@ -42,28 +44,58 @@ def describe_peaks(run):
     return "Multiply-add peak: " + "; ".join(parts)
 
 
-def _number(value, pattern):
-    return "-" if value is None else pattern.format(value)
+def figures_of(run):
+    """All figures of the rows that are no longer open and not void, {key: figure}, in the order of the targets."""
+    found = {}
+    for record in run["rows"].values():
+        if not record["void"]:
+            found |= record["figures"]
+    return {key: found[key] for key in table.TARGETS if key in found}
 
 
 def rows(run):
     """Return the table of results as lists of strings, the header first."""
-    table = [
-        ["network", "batch", "skconv, images/s", "PyTorch, images/s", "its best", "ratio", "skconv's share of peak"]
-    ]
-    for network in run["networks"]:
-        table.append(
-            [
-                network["name"],
-                str(network["batch_size"]),
-                _number(network["sides"].get("skconv", {}).get("images_per_second"), "{:,.0f}"),
-                _number(network["sides"].get(network["best_peer"], {}).get("images_per_second"), "{:,.0f}"),
-                (network["best_peer"] or "-").removeprefix("PyTorch, "),
-                _number(network["ratio"], "{:.2f}"),
-                _number(network["share_of_peak"], "{:.0%}"),
-            ]
-        )
-    return table
+    lines = [["work", "skconv", "beside it", "which", "figure", "target", "met"]]
+    for key, figure in figures_of(run).items():
+        target, value = table.TARGETS[key], figure["value"]
+        met = "-" if value is None else "yes" if target.is_met(value) else "no"
+        shown = [figure["ours"], figure["theirs"], figure["against"], target.show(value), target.show_target(), met]
+        lines.append([target.text, *shown])
+    return lines
+
+
+def versions_of(run):
+    """Return {package: version} of all rows."""
+    found = {}
+    for record in run["rows"].values():
+        for by_name in record["versions"].values():
+            found |= {name: version for name, version in by_name.items() if name != "python"}
+    return found
+
+
+def pythons_of(run):
+    """Return the versions of Python in use, as text."""
+    found = {by["python"] for record in run["rows"].values() for by in record["versions"].values() if "python" in by}
+    return ", ".join(sorted(found)) or platform.python_version()
+
+
+def is_trial(run):
+    """Whether a row had too few processes to count."""
+    return any(record["settings"]["processes"] < ENOUGH_PROCESSES for record in run["rows"].values())
+
+
+def peaks_of(run):
+    """Return the range of the peaks of all rows as one line."""
+    before_and_after = [peaks for record in run["rows"].values() for peaks in record["peaks"].values()]
+    if not before_and_after:
+        return "Multiply-add peak: unknown"
+    threads = next(iter(run["rows"].values()))["settings"]["threads"]
+    parts = []
+    for n in sorted({1, threads}):
+        found = [peaks[str(n)] for peaks in before_and_after]
+        words = "on one thread" if n == 1 else f"on {n}"
+        parts.append(f"{min(found):.0f} to {max(found):.0f} GFLOP/s {words}")
+    return "Multiply-add peak, before and after every row: " + ", ".join(parts)
 
 
 def text_table(table):
@@ -72,25 +104,64 @@ def text_table(table):
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table)
 
 
+def convolutions(run, kind, worst=12):
+    """The slowest cases of a row of convolutions beside the peer's, as lists of strings, the header first."""
+    lines = [["case", "skconv", "GFLOP/s", "form", "peer", "GFLOP/s", "which", "ratio"]]
+    cases = run["rows"].get(kind, {"cases": {}})["cases"]
+    known = [(case["ratio"], name, case) for name, case in cases.items() if case["ratio"] is not None]
+    for ratio, name, case in sorted(known, key=lambda item: item[:2])[:worst]:
+        line = [name]
+        for side in (case["ours"], case["best_peer"]):
+            seconds = case["sides"][side]["seconds"]
+            line += [f"{1e3 * seconds:.3f} ms", f"{case['operations'] / seconds / 1e9:.0f}", side]
+        lines.append([*line, f"{ratio:.2f}"])
+    return lines
+
+
+def shares(run):
+    """Share of the peak by network in the row of training steps, as one line; empty where there is none."""
+    record = run["rows"].get("training")
+    if not record or not record["peaks"]:
+        return ""
+    peak = best_peak(record)
+    parts = []
+    for name, case in record["cases"].items():
+        if case["ours"]:
+            share = case["operations"] / case["sides"][case["ours"]]["seconds"] / 1e9 / peak
+            parts.append(f"`{name}` {share:.0%}")
+    return "Share of the peak in training, counted as direct convolution: " + ", ".join(parts)
+
+
+def best_peak(record):
+    """The highest peak of a row's run with all threads, in GFLOP/s."""
+    return max(peaks[str(record["settings"]["threads"])] for peaks in record["peaks"].values())
+
+
 def markdown(run):
     """Return the run as a section of Markdown."""
     header, *body = rows(run)
     lines = [header, ["---"] * len(header), *body]
-    versions = ", ".join(
-        f"{name} {version}" for side in run["versions"].values() for name, version in side.items() if name != "python"
-    )
-    pythons = ", ".join(sorted({side["python"] for side in run["versions"].values()}))
-    trial = "**A trial, not a measurement.** " if run["processes"] < ENOUGH_PROCESSES else ""
+    settings = next(iter(run["rows"].values()))["settings"]
+    dates = sorted({record["date"] for record in run["rows"].values()})
+    trial = "**A trial, not a measurement.** " if is_trial(run) else ""
+    versions = ", ".join(f"{name} {version}" for name, version in versions_of(run).items())
+    notes = [
+        f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}, {run['cpu']}, {run['system']}; Python "
+        f"{pythons_of(run)}; {versions}.",
+        peaks_of(run) + ".",
+        shares(run) and shares(run) + ".",
+        *(f"Void, because the machine was busy: {name}." for name, record in run["rows"].items() if record["void"]),
+        f"`{run['command']}`",
+    ]
     return "\n".join(
         [
-            f"{trial}Training steps with Adam; threads: {run['threads']}; processes per side: {run['processes']},",
-            f"{run['seconds']:g} s each; fastest deciles. The share of peak counts operations of direct convolution.",
+            f"{trial}Threads: {settings['threads']}; at least {settings['processes']} processes per side; fastest "
+            "deciles. Figures are",
+            "how many times as fast skconv is, where no unit says otherwise; in brackets what would be better still.",
             "",
             *("| " + " | ".join(line) + " |" for line in lines),
             "",
-            f"* {run['date']}, {run['cpu']}, {run['system']}; Python {pythons}; {versions}.",
-            f"* {describe_peaks(run)}.",
-            f"* `{run['command']}`",
+            *(f"* {note}" for note in notes if note),
         ]
     )
 

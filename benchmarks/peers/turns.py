@@ -29,7 +29,9 @@ class Side:
     @property
     def package(self):
         """What the versions belong to."""
-        return OURS if self.is_ours else next((name for name in MARKED_AS_PEER if self.name.startswith(name)), self.name)
+        return (
+            OURS if self.is_ours else next((name for name in MARKED_AS_PEER if self.name.startswith(name)), self.name)
+        )
 
 
 def report_line(text):
@@ -119,7 +121,7 @@ def _slow_forms(found, sides, factor):
     for package in {side.package for side in sides if not side.is_ours}:
         forms = [side.name for side in sides if side.package == package]
         best = {}
-        for case, by_side in found.items():
+        for by_side in found.values():
             times = {name: min(by_side[name]["times"][0]) for name in forms if by_side.get(name, {}).get("times")}
             for name, t in times.items():
                 best[name] = min(best.get(name, np.inf), t / min(times.values()))

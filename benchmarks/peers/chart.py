@@ -1,0 +1,72 @@
+"""The figures as a picture: a bar per ratio, with a mark where its target is. SVG, written by hand."""
+
+import math
+from html import escape
+from pathlib import Path
+
+import report
+import table
+
+WIDTH, LEFT, RIGHT, LINE, BAR = 860, 390, 70, 24, 14
+HEAD, FOOT = 48, 40
+MET, MISSED, MARK, TEXT, FAINT = "#2b7a5d", "#c2683c", "#222222", "#333333", "#bbbbbb"
+
+
+def bars(run):
+    """What is drawn: (text, ratio, target, whether met) of all figures that are ratios and lie on one scale."""
+    found = []
+    for key, figure in report.figures_of(run).items():
+        target = table.TARGETS[key]
+        if target.unit == "" and figure["value"] is not None:
+            found.append((target.text, figure["value"], target.value, target.is_met(figure["value"])))
+    return found
+
+
+def svg(run):
+    """Return the picture as text."""
+    lines = bars(run)
+    largest = max([value for _, ratio, target, _ in lines for value in (ratio, target)], default=1.0)
+    # Ratios from 1 to 20: equal factors are equal lengths, and 1 stands a little to the right of the left end.
+    low, high = min([0.5, *(ratio for _, ratio, _, _ in lines)]), max(2.0, largest)
+
+    def x(ratio):
+        return LEFT + (WIDTH - LEFT - RIGHT) * math.log(ratio / low) / math.log(high / low)
+
+    height = HEAD + LINE * len(lines) + FOOT
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
+        f'viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12" role="img">',
+        f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
+        f'<text x="10" y="20" font-size="15" fill="{TEXT}">How many times as fast skconv is</text>',
+        f'<text x="10" y="37" fill="{TEXT}">bar: measured; black mark: target; logarithmic scale</text>',
+    ]
+    bottom = HEAD + LINE * len(lines)
+    for tick in (0.5, 1, 2, 3, 5, 10, 20, 50):
+        if low <= tick <= high:
+            width = 1.5 if tick == 1 else 0.5
+            parts += [
+                f'<line x1="{x(tick):.1f}" y1="{HEAD}" x2="{x(tick):.1f}" y2="{bottom}" stroke="{FAINT}" '
+                f'stroke-width="{width}"/>',
+                f'<text x="{x(tick):.1f}" y="{bottom + 14}" text-anchor="middle" fill="{TEXT}">{tick:g}</text>',
+            ]
+    for i, (text, ratio, target, met) in enumerate(lines):
+        y = HEAD + LINE * i + (LINE - BAR) / 2
+        color = MET if met else MISSED
+        parts += [
+            f'<text x="{LEFT - 8}" y="{y + 11}" text-anchor="end" fill="{TEXT}">{escape(text.replace("`", ""))}</text>',
+            f'<rect x="{LEFT}" y="{y}" width="{max(1.0, x(ratio) - LEFT):.1f}" height="{BAR}" fill="{color}"/>',
+            f'<line x1="{x(target):.1f}" y1="{y - 3}" x2="{x(target):.1f}" y2="{y + BAR + 3}" stroke="{MARK}" '
+            'stroke-width="2"/>',
+            f'<text x="{max(x(ratio), x(target)) + 6:.1f}" y="{y + 11}" fill="{TEXT}">{ratio:.2f}</text>',
+        ]
+    dates = sorted(record["date"] for record in run["rows"].values())
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions_of(run).items())
+    trial = "A trial, not a measurement. " if report.is_trial(run) else ""
+    caption = f"{trial}{dates[-1] if dates else ''}, {run['cpu']}; {versions}"
+    parts += [f'<text x="10" y="{height - 8}" font-size="10" fill="{TEXT}">{escape(caption)}</text>', "</svg>"]
+    return "\n".join(parts) + "\n"
+
+
+def write(run, path):
+    """Write the picture."""
+    Path(path).write_text(svg(run), encoding="utf-8")
