@@ -75,11 +75,15 @@ def parse_arguments(words=None):
     return args
 
 
-def command_line(args):
-    """Return the command as others would type it: without the paths of this machine."""
+def command_line(args, measured=None):
+    """Return the command as others would type it: without the paths of this machine.
+
+    `measured` are the rows of the table, where some are of earlier runs with the same settings.
+    """
     words = ["python", "benchmarks/peers"]
-    if args.rows != list(table.ROWS):
-        words += ["--rows", *args.rows]
+    measured = args.rows if measured is None else measured
+    if measured != list(table.ROWS):
+        words += ["--rows", *measured]
     if args.network != list(networks.NETWORKS):
         words += ["--network", *args.network]
     words += ["--threads", str(args.threads), "--processes", str(args.processes)]
@@ -219,6 +223,7 @@ def main():
         print_row(name, record)
         save(run, args.json)
     run["rows"] = {name: run["rows"][name] for name in table.ROWS if name in run["rows"]}
+    run["command"] = command_line(args, list(run["rows"]))
     save(run, args.json)
 
     print(f"\n{report.text_table(report.rows(run))}\n\n{report.peaks_of(run)}\n{report.shares(run)}")
@@ -234,10 +239,10 @@ def main():
             "show nothing; repeat the run."
         )
         return 3
-    for path in args.markdown:
-        report.write_markdown(run, path)
     if args.chart:
         chart.write(run, args.chart)
+    for path in args.markdown:
+        report.write_markdown(run, path, args.chart)
     lines = table.failures(report.figures_of(run), args.bounds)
     print("\n".join(lines))
     return 1 if lines else 0

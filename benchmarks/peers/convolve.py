@@ -8,8 +8,8 @@ best. Every side allocates its result in every call; benchmarks/peers asks the C
 sides alike, so that computing is compared and not the first touch of fresh pages.
 
 skconv has two ways: `functional.conv`, which takes the weights anew in every call (as PyTorch's does), and
-`Conv2DTransformer(filters=...).transform`, which keeps them (as ONNX Runtime does) and looks through the images for NaN.
-The faster one counts.
+`Conv2DTransformer(filters=...).transform`, which keeps them (as ONNX Runtime does) and looks through the images for
+NaN. The faster one counts.
 
 For the gradients no public call of skconv stands alone: the layer runs as in training, forward and backward, and the
 time of the forward pass, measured in turns with it, is taken off. PyTorch runs `aten::convolution_backward`.

@@ -4,10 +4,10 @@
     python benchmarks/peers/fit.py memory --images 50000
     python benchmarks/peers/fit.py grid --jobs 2 --candidates 40
 
-`mnist` trains the network `keras` on MNIST (from the folder in SKCONV_DATA); benchmarks/peers takes the time of the whole
-process, import and reading included. PyTorch has a TensorDataset of float32 images and a DataLoader without worker
-processes; skconv has the same images as a float32 array. `memory` fits `cifar` on random uint8 images for one epoch and
-tells how far the process rose above what import and data take. `grid` searches a grid with warm workers.
+`mnist` trains the network `keras` on MNIST (from the folder in SKCONV_DATA); benchmarks/peers takes the time of the
+whole process, import and reading included. PyTorch has a TensorDataset of float32 images and a DataLoader without
+worker processes; skconv has the same images as a float32 array. `memory` fits `cifar` on random uint8 images for one
+epoch and tells how far the process rose above what import and data take. `grid` searches a grid with warm workers.
 """
 
 import argparse

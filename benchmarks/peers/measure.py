@@ -102,14 +102,14 @@ def run_worker(python, script, *arguments, n_threads, seconds=0.0, environment=N
 def peaks(n_threads, processes=PEAK_PROCESSES):
     """Return {1: GFLOP/s, n_threads: GFLOP/s}, the multiply-add peak with one and with n threads.
 
-    Each is the best of a few processes in turn, as a neighbour only ever takes away.
+    Each is the best of a few processes, as a neighbour only ever takes away.
     """
     counts = sorted({1, n_threads})
     best = dict.fromkeys(counts, 0.0)
     for _ in range(processes):
-        for count in counts:
-            result = run_worker(sys.executable, "peak.py", n_threads=count)
-            best[count] = max(best[count], result["peak"])
+        result = run_worker(sys.executable, "peak.py", *map(str, counts), n_threads=n_threads)
+        for count, peak in zip(counts, result["peaks"]):
+            best[count] = max(best[count], peak)
     return best
 
 

@@ -1,6 +1,7 @@
 """What a run prints, and the section of figures that goes between markers of a Markdown file."""
 
 import datetime
+import os
 import platform
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def describe_peaks(run):
 
 
 def figures_of(run):
-    """All figures of the rows that are no longer open and not void, {key: figure}, in the order of the targets."""
+    """All figures of the rows that are not void, {key: figure}, in the order of the targets."""
     found = {}
     for record in run["rows"].values():
         if not record["void"]:
@@ -137,8 +138,8 @@ def best_peak(record):
     return max(peaks[str(record["settings"]["threads"])] for peaks in record["peaks"].values())
 
 
-def markdown(run):
-    """Return the run as a section of Markdown."""
+def markdown(run, picture=None):
+    """Return the run as a section of Markdown, below the picture at that place where there is one."""
     header, *body = rows(run)
     lines = [header, ["---"] * len(header), *body]
     settings = next(iter(run["rows"].values()))["settings"]
@@ -150,11 +151,12 @@ def markdown(run):
         f"{pythons_of(run)}; {versions}.",
         peaks_of(run) + ".",
         shares(run) and shares(run) + ".",
-        *(f"Void, because the machine was busy: {name}." for name, record in run["rows"].items() if record["void"]),
         f"`{run['command']}`",
     ]
+    image = [f"![How many times as fast skconv is, by row of the table below]({picture})", ""] if picture else []
     return "\n".join(
         [
+            *image,
             f"{trial}Threads: {settings['threads']}; at least {settings['processes']} processes per side; fastest "
             "deciles. Figures are",
             "how many times as fast skconv is, where no unit says otherwise; in brackets what would be better still.",
@@ -166,10 +168,15 @@ def markdown(run):
     )
 
 
-def write_markdown(run, path):
-    """Write the section to `path`: between the two markers where the file has them, else as the whole file."""
+def write_markdown(run, path, picture=None):
+    """Write the section to `path`: between the two markers where the file has them, else as the whole file.
+
+    `picture` is the file of the chart, if there is one.
+    """
     path = Path(path)
-    section = f"{BEGIN}\n{markdown(run)}\n{END}"
+    if picture is not None:
+        picture = Path(os.path.relpath(picture, path.parent)).as_posix()
+    section = f"{BEGIN}\n{markdown(run, picture)}\n{END}"
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     if BEGIN in old and END in old.partition(BEGIN)[2]:
         before, _, rest = old.partition(BEGIN)

@@ -49,8 +49,8 @@ def run(sides, cases, settings, *, drop_slow=None):
     cases : list of str
     settings : Settings
     drop_slow : float, default=None
-        Forms of a peer that took this many times as long as its fastest form in all cases are left out after the first
-        turn. None: never.
+        Forms of peers that took this many times as long as the fastest peer in every case are left out after the first
+        turn: they would not be the best. None: never.
 
     Returns
     -------
@@ -116,17 +116,14 @@ def agree(ours, theirs):
 
 
 def _slow_forms(found, sides, factor):
-    """Names of forms of a peer that were slower than its fastest one by `factor` in every case."""
-    slow = set()
-    for package in {side.package for side in sides if not side.is_ours}:
-        forms = [side.name for side in sides if side.package == package]
-        best = {}
-        for by_side in found.values():
-            times = {name: min(by_side[name]["times"][0]) for name in forms if by_side.get(name, {}).get("times")}
-            for name, t in times.items():
-                best[name] = min(best.get(name, np.inf), t / min(times.values()))
-        slow |= {name for name, ratio in best.items() if ratio > factor}
-    return slow
+    """Names of peers' forms that took `factor` times as long as the fastest peer in every case."""
+    peers = {side.name for side in sides if not side.is_ours}
+    least = {}
+    for by_side in found.values():
+        times = {name: min(entry["times"][0]) for name, entry in by_side.items() if name in peers and entry["times"]}
+        for name, t in times.items():
+            least[name] = min(least.get(name, np.inf), t / min(times.values()))
+    return {name for name, ratio in least.items() if ratio > factor}
 
 
 def summarise(times):
