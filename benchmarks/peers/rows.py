@@ -301,58 +301,45 @@ def peak_share(context):
 
 
 def gabor(context):
-    """The bank of benchmarks/gabor.py, by its own workers."""
+    """The bank of benchmarks/gabor.py, by the workers of that script."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    import gabor as bank
-    import numpy as np
-
-    pythons = {"skconv": sys.executable, "opencv": context.pythons.get("OpenCV"), "scipy": sys.executable}
-    labels = {"skconv": "skconv", "opencv": "OpenCV", "scipy": "SciPy"}
-    kernels = _gabor_kernels()
-    rng = np.random.default_rng()
-    times, versions, results = {}, {}, {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for process in range(context.processes):
-            image = rng.random((bank.SIDE, bank.SIDE), dtype=np.float32)
-            np.savez(folder / "data.npz", image=image, **{f"kernel{i}": kernel for i, kernel in enumerate(kernels)})
-            for side, python in list(pythons.items()):
-                if python is None:
-                    continue
-                try:
-                    seconds, found, result = bank.run(side, folder, python, context.threads)
-                except SystemExit as error:
-                    turns.report_line(f"{labels[side]}: left out ({error})")
-                    del pythons[side]
-                    continue
-                if side == "skconv":
-                    results[process] = result
-                elif np.abs(result - results[process]).max() > 1e-4 * np.abs(results[process]).max():
-                    turns.report_line(f"{labels[side]}: left out (computes something else than skconv)")
-                    del pythons[side]
-                    continue
-                entry = times.setdefault(labels[side], {"times": [], "notes": {}})
-                entry["times"].append(seconds)
-                versions[labels[side]] = found
-    ours = times.pop("skconv", None)
-    summary, figures = {}, {}
-    for name, entry in times.items():
-        pair = {"bank": {"skconv": ours, name: entry}} if ours else {}
-        for case in turns.summarise(pair).values():
-            summary[name] = case
-            figures[f"gabor.{name}"] = figure(case)
-    return {"cases": summary, "figures": figures, "versions": versions}
-
-
-def _gabor_kernels():
-    """The kernels of the bank of benchmarks/gabor.py, as that script has them: from skconv."""
     import gabor as bank
     import numpy as np
 
     from skconv import GaborFilterBank
 
-    fitted = GaborFilterBank(bank.N_ORIENTATIONS, bank.FREQUENCIES).fit(np.zeros((1, 8, 8)))
-    return fitted.kernels_
+    kernels = GaborFilterBank(bank.N_ORIENTATIONS, bank.FREQUENCIES).fit(np.zeros((1, 8, 8))).kernels_
+    pythons = {OURS: sys.executable, "OpenCV": context.pythons.get("OpenCV"), "SciPy": sys.executable}
+    pythons = {name: python for name, python in pythons.items() if python is not None}
+    rng = np.random.default_rng()
+    times, versions = {}, {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for _ in range(context.processes):
+            image = rng.random((bank.SIDE, bank.SIDE), dtype=np.float32)
+            np.savez(folder / "data.npz", image=image, **{f"kernel{i}": kernel for i, kernel in enumerate(kernels)})
+            ours = None
+            for side, python in list(pythons.items()):
+                try:
+                    seconds, found, result = bank.run(side.lower(), folder, python, context.threads)
+                    ours = result if side == OURS else ours
+                    if np.abs(result - ours).max() > 1e-4 * np.abs(ours).max():
+                        raise SystemExit("computes something else than skconv")
+                except SystemExit as error:
+                    turns.report_line(f"{side}: left out ({error})")
+                    if side == OURS:
+                        return {"cases": {}, "figures": {}, "versions": {}}
+                    del pythons[side]
+                    times.pop(side, None)
+                    continue
+                times.setdefault(side, {"times": [], "notes": {}})["times"].append(seconds)
+                versions[side] = {package: version for package, version in found.items() if side.lower() in package}
+    summary = {
+        side: turns.summarise({"bank": {OURS: times[OURS], side: entry}})["bank"]
+        for side, entry in times.items() if side != OURS
+    }  # fmt: skip
+    figures = {f"gabor.{side}": figure(case) for side, case in summary.items()}
+    return {"cases": summary, "figures": figures, "versions": versions}
 
 
 def scaling(context):
