@@ -487,6 +487,21 @@ def test_avx2_binds_both_sides(fake_race, peers, monkeypatch):
     assert set(figures) == {key for key in rows.table.TARGETS if key.startswith("avx2.")}
 
 
+def test_a_mean_has_all_its_cases(fake_race, capsys):
+    rows, context, install, _ = fake_race
+    install(lambda case, side: 1.0)
+    run = rows.turns.run
+
+    def without(*arguments, **options):
+        times, versions = run(*arguments, **options)
+        times["cifar/128"] = {name: entry for name, entry in times["cifar/128"].items() if name != "skconv"}
+        return times, versions
+
+    rows.turns.run = without
+    assert rows.predict(context)["figures"] == {}
+    assert "no ratio: cifar/128" in capsys.readouterr().out
+
+
 def test_a_race_without_peers_has_no_ratio(fake_race):
     rows, context, install, _ = fake_race
     install(lambda case, side: 1.0)

@@ -131,8 +131,12 @@ def named(summary, value):
 
 
 def ratios_of(summary):
-    """The ratios that there are."""
-    return [case["ratio"] for case in summary.values() if case["ratio"] is not None]
+    """The ratios of all cases; none, with a line that says so, where one is missing: a mean of the others misleads."""
+    missing = [name for name, case in summary.items() if case["ratio"] is None]
+    if missing:
+        turns.report_line(f"no figure of all cases, because these have no ratio: {', '.join(missing)}")
+        return []
+    return [case["ratio"] for case in summary.values()]
 
 
 def race(context, sides, names, settings, **options):
