@@ -430,6 +430,18 @@ def test_losing_convolutions_are_measured_three_times(fake_race):
     assert found["cases"][cases[5]]["sides"]["skconv, layer"]["n_times"] == 30
 
 
+def test_the_whole_grid_leaves_the_figures_to_the_drawn_cases(fake_race, capsys):
+    rows, context, install, calls = fake_race
+    drawn = set(rows.cases.CASES)
+    install(lambda case, side: 1.0 if side.is_ours else 2.0 if case in drawn else 0.5)
+    found = rows.convolution(rows.replace(context, all_cases=True))
+    assert len(found["cases"]) == len(calls[0][0]) == 840
+    assert len(calls) == 1  # what is slow elsewhere is not measured again
+    assert found["figures"]["convolution.mean"]["value"] == pytest.approx(2)
+    expected = 2 ** (60 / 840) * 0.5 ** (780 / 840)
+    assert f"all 840 cases: geometric mean {expected:.2f}, 5th percentile 0.50" in capsys.readouterr().out
+
+
 def test_gradients_count_two_products(fake_race):
     rows, context, install, calls = fake_race
     install(lambda case, side: 1.0 if side.is_ours else 2.0)

@@ -43,7 +43,7 @@ def parse_arguments(words=None):
     parser.add_argument("--processes", type=int, help="processes per side (default: 7, with --quick 1)")
     parser.add_argument("--seconds", type=float, help="measured seconds per case and process, in place of each row's")
     parser.add_argument("--quick", action="store_true", help="a trial of a few minutes, which shows nothing")
-    parser.add_argument("--grid", action="store_true", help="the whole grid of convolutions instead of 60 of them")
+    parser.add_argument("--grid", action="store_true", help="the whole grid of convolutions besides the 60")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--clock", choices=("wall", "processor"), default="wall",
                         help="processor: for trials on one thread of a busy machine")  # fmt: skip

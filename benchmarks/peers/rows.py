@@ -31,7 +31,8 @@ KEPT_MEMORY = {
     "MALLOC_TOP_PAD_": "67108864",
 }
 AVX2 = {"SKCONV_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
-# Cases below the percentile that is asked for are measured again, so often; the slowest of them, which decide it.
+# Cases below the percentile that is asked for are measured again, so often, in half as many processes: the slowest of
+# them, which decide it.
 LOSER_ROUNDS, MOST_LOSERS = 2, 12
 BATCHES = (128, 1000)
 
@@ -252,29 +253,38 @@ def one_image(context):
     return {"cases": summary, "figures": figures, "versions": versions}
 
 
-def over_convolutions(context, prefix, names, seconds, kind=""):
-    """A race over the convolutions; losers are measured three times in all."""
-    wanted = [kind + name for name in ([case.name for case in cases.grid()] if context.all_cases else cases.CASES)]
+def over_convolutions(context, prefix, names, seconds, kind="", rounds=LOSER_ROUNDS):
+    """A race over the convolutions; losers are measured again. Figures are of the drawn cases, whatever else ran."""
+    drawn = [kind + name for name in cases.CASES]
+    wanted = [kind + case.name for case in cases.grid()] if context.all_cases else drawn
     settings = context.settings(seconds, seconds / 2, 0.005)
     sides = context.sides(names, "convolve.py", **KEPT_MEMORY)
     times, versions = turns.run(sides, wanted, settings)
     summary = turns.summarise(times)
     bound = table.TARGETS[f"{prefix}.percentile"].value
-    for _ in range(0 if context.quick else LOSER_ROUNDS):
-        slow = {name: case["ratio"] for name, case in summary.items() if (case["ratio"] or bound) < bound}
+    for _ in range(0 if context.quick else rounds):
+        slow = {name: summary[name]["ratio"] for name in drawn if (summary[name]["ratio"] or bound) < bound}
         if slow:
-            more, _ = turns.run(sides, sorted(slow, key=slow.get)[:MOST_LOSERS], settings)
+            again = replace(settings, processes=-(-settings.processes // 2))
+            more, _ = turns.run(sides, sorted(slow, key=slow.get)[:MOST_LOSERS], again)
             turns.merge(times, more)
             summary = turns.summarise(times)
     for name, case in summary.items():
         shape = cases.Case.of(name.removeprefix(kind))
         case["operations"] = 2 * shape.multiply_adds * shape.batch_size * (2 if kind else 1)
-    ratios = ratios_of(summary)
+    if context.all_cases:
+        ratios = ratios_of(summary)
+        turns.report_line(
+            f"all {len(wanted)} cases: geometric mean {table.geometric_mean(ratios) or 0:.2f}, 5th percentile "
+            f"{table.percentile(ratios) or 0:.2f}"
+        )
+    chosen = {name: summary[name] for name in drawn}
+    ratios = ratios_of(chosen)
     figures = {}
     if ratios:
         low = table.percentile(ratios)
-        figures[f"{prefix}.mean"] = over_cases(summary, table.geometric_mean(ratios))
-        figures[f"{prefix}.percentile"] = over_cases(summary, None, named(summary, low))
+        figures[f"{prefix}.mean"] = over_cases(chosen, table.geometric_mean(ratios))
+        figures[f"{prefix}.percentile"] = over_cases(chosen, None, named(chosen, low))
     return {"cases": summary, "figures": figures, "versions": versions}
 
 
@@ -377,7 +387,7 @@ def avx2(context):
     parts = [
         training(replace(context, compiles=False), "avx2.training", 0.4),
         predict(context, "avx2.predict", predicting.PYTORCH),
-        over_convolutions(context, "avx2.convolution", (convolve.SKCONV[0], *convolve.PYTORCH), 0.03),
+        over_convolutions(context, "avx2.convolution", (convolve.SKCONV[0], *convolve.PYTORCH), 0.03, rounds=0),
     ]
     merged = {"cases": {}, "figures": {}, "versions": {}}
     for part in parts:
