@@ -1,6 +1,7 @@
 """The figures as a picture: a bar per ratio, with a mark where its target is. SVG, written by hand."""
 
 import math
+import textwrap
 from html import escape
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import report
 import table
 
 WIDTH, LEFT, RIGHT, LINE, BAR = 860, 390, 70, 24, 14
-HEAD, FOOT = 48, 40
+HEAD, FOOT = 48, 28
+CAPTION, CAPTION_LINE = 140, 14  # letters and height of a line
 MET, MISSED, MARK, TEXT, FAINT = "#2b7a5d", "#c2683c", "#222222", "#333333", "#bbbbbb"
 
 
@@ -32,7 +34,11 @@ def svg(run):
     def x(ratio):
         return LEFT + (WIDTH - LEFT - RIGHT) * math.log(ratio / low) / math.log(high / low)
 
-    height = HEAD + LINE * len(lines) + FOOT
+    dates = sorted(record["date"] for record in run["rows"].values())
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions_of(run).items())
+    trial = "A trial, not a measurement. " if report.is_trial(run) else ""
+    caption = textwrap.wrap(f"{trial}{dates[-1] if dates else ''}, {run['cpu']}; {versions}", CAPTION)
+    height = HEAD + LINE * len(lines) + FOOT + CAPTION_LINE * len(caption)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
         f'viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12" role="img">',
@@ -60,12 +66,10 @@ def svg(run):
             'stroke-width="2"/>',
             f'<text x="{max(x(ratio), x(target), x(1)) + 6:.1f}" y="{y + 11}" fill="{TEXT}">{ratio:.2f}</text>',
         ]
-    dates = sorted(record["date"] for record in run["rows"].values())
-    versions = ", ".join(f"{name} {version}" for name, version in report.versions_of(run).items())
-    trial = "A trial, not a measurement. " if report.is_trial(run) else ""
-    caption = f"{trial}{dates[-1] if dates else ''}, {run['cpu']}; {versions}"
-    parts += [f'<text x="10" y="{height - 8}" font-size="10" fill="{TEXT}">{escape(caption)}</text>', "</svg>"]
-    return "\n".join(parts) + "\n"
+    for i, text in enumerate(caption):
+        y = height - CAPTION_LINE * (len(caption) - i) + 4
+        parts.append(f'<text x="10" y="{y}" font-size="10" fill="{TEXT}">{escape(text)}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 def write(run, path):
