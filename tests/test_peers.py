@@ -374,7 +374,7 @@ def test_convolutions_of_the_race_are_those_of_the_definition(peers, monkeypatch
     monkeypatch.setattr(cases, "CALL_WORK", 2e5)  # few images
     case = cases.Case.of("3-6-5-8")
     assert 1 < case.batch_size < 9
-    x, w, dy = convolve.data(case, 0)
+    x, w, dy = convolve.data(case, 0, gradients=True)
     pads = dict(pad_before=2, pad_after=2)
     w_reference = np.moveaxis(w, 0, -1)
     y = reference.conv(x, w_reference, **pads)

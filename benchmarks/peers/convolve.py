@@ -25,15 +25,20 @@ SIDES = (*SKCONV, *PYTORCH, "ONNX Runtime")
 GRADIENT_SIDES = ("skconv, layer", *PYTORCH)
 
 
-def data(case, seed):
-    """Images, weights (filters, rows, columns, channels) and gradients by the result, float32."""
+def data(case, seed, gradients=False):
+    """Images, weights (filters, rows, columns, channels) and, where wanted, gradients by the result, float32."""
     rng = np.random.default_rng([seed, *map(int, case.name.split("-"))])
     n, size, k = case.batch_size, case.size, case.kernel_size
-    x = rng.standard_normal((n, size, size, case.n_channels), dtype=np.float32)
-    w = rng.standard_normal((case.n_filters, k, k, case.n_channels), dtype=np.float32)
-    w /= np.float32(np.sqrt(k * k * case.n_channels))
-    dy = rng.standard_normal((n, size, size, case.n_filters), dtype=np.float32)
-    return x, w, dy
+
+    def uniform(*shape):  # from -1 to 1; normal numbers would take longer to draw than to convolve
+        values = rng.random(shape, dtype=np.float32)
+        values *= 2
+        values -= 1
+        return values
+
+    x, w = uniform(n, size, size, case.n_channels), uniform(case.n_filters, k, k, case.n_channels)
+    w *= np.float32(np.sqrt(3 / (k * k * case.n_channels)))
+    return x, w, uniform(n, size, size, case.n_filters) if gradients else None
 
 
 def skconv_versions():
@@ -73,7 +78,7 @@ def skconv_gradients(side, case, seed, n_threads):
     """A layer in training with gradients by its output given, less its forward pass."""
     from skconv._network import Network, Plan, _address
 
-    x, w, dy = data(case, seed)
+    x, w, dy = data(case, seed, gradients=True)
     n = len(x)
     network = Network(layer_of(case, w).bind(x.shape[1:]))
     network.coefs[0][...] = np.moveaxis(w, 0, -1)
@@ -109,8 +114,8 @@ def pytorch(side, case, seed, n_threads, gradients):
     torch.set_num_threads(n_threads)
     memory_format = torch.channels_last if side.endswith("last") else torch.contiguous_format
     x, w, dy = (
-        torch.from_numpy(array).permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
-        for array in data(case, seed)
+        None if array is None else torch.from_numpy(array).permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+        for array in data(case, seed, gradients)
     )
     p = case.kernel_size // 2
     if gradients:
