@@ -112,6 +112,27 @@ def test_winograd_matches_direct(isa, dtype, algorithm, in_shape, n_filters, win
     assert not np.array_equal(results[0][0], results[1][0])
 
 
+@pytest.mark.parametrize("shape", [(8, 8, 32), (16, 16, 64), (32, 32, 32), (11, 13, 33)], ids=str)
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_winograd_gradient_is_as_exact_as_direct(isa, shape, is_sparse):
+    """The root mean square error of the weights' gradient in float32 is at most twice that of the direct sum."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((8, *shape)).astype(np.float32)
+    dy = rng.standard_normal((8, *shape[:2], 32)).astype(np.float32)
+    if is_sparse:  # what a ReLU before and a pooling behind make of them
+        x = np.maximum(x, 0)
+        dy[rng.random(dy.shape) < 0.75] = 0
+    gradients = []
+    for dtype, algorithm in ((np.float64, "direct"), (np.float32, "direct"), (np.float32, "winograd")):
+        options = {"algorithm": algorithm}
+        operation = convolution(shape, 32, "identity", options=options, kernel_size=3, padding="same")
+        gradients.append(Network([operation], dtype=dtype, isa=isa).backward(x.astype(dtype), dy)[1])
+    exact, direct, winograd = gradients
+    errors = [np.sqrt(np.mean((gradient - exact) ** 2)) for gradient in (direct, winograd)]
+    assert 0 < errors[1] <= 2 * errors[0]
+    assert not np.array_equal(direct, winograd)
+
+
 def test_long_sums_are_exact(isa):
     """4096 products of numbers up to 32 are below 2**24: exact in any order, over several blocks of steps."""
     rng = np.random.default_rng(0)

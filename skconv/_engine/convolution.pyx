@@ -19,7 +19,7 @@ are zero.  Input maps carry the zero padding as a margin, so no loop has edge ca
 Where filters fall into groups that see channels of their own, every product is one per group, on other columns; where
 every filter sees one channel and every channel has one filter, it is one product column by column (depthwise).
 
-3x3 kernels with many channels run z and dx by Winograd's algorithm instead (winograd.pyx), where the plan says so.
+3x3 kernels with many channels run all three by Winograd's algorithm instead (winograd.pyx), where the plan says so.
 """
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy, memset
@@ -29,7 +29,7 @@ import numpy as np
 from .layer cimport Layer, Pass, Tables, round_up
 from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Multiply, Product, Run, Windows
 from .windows cimport PoolWindows
-from .winograd cimport Winograd
+from .winograd cimport Winograd, WinogradGradient
 
 # Pixels per block of lines: enough for a dozen register tiles, few enough that 64 channels stay in 64 KiB.
 cdef enum:
@@ -115,7 +115,9 @@ cdef class Convolution(Layer):
         bint is_winograd
         Winograd winograd                   # for z
         Winograd winograd_dx
+        WinogradGradient winograd_dw
         Py_ssize_t winograd_offset
+        Py_ssize_t sums_offset              # of the weights' gradient, transformed
         Py_ssize_t dx_block                 # lines of dx per block of tiles
         PoolWindows pool                    # over the box of scratch
         PoolWindows unpool                  # over dz
@@ -285,6 +287,13 @@ cdef class Convolution(Layer):
             self.winograd_dx = Winograd(self._kernels, n_channels=self.n_filters, n_filters=self.x.channels,
                                         line=self.dz_line, width=self.x.size[2], max_lines=self.dx_block)
             self.scratch_size = max(self.scratch_size, self.winograd_offset + self.winograd_dx.scratch_size)
+        if self.learns and self.is_winograd:
+            self.winograd_dw = WinogradGradient(self._kernels, n_channels=self.x.channels, n_filters=self.n_filters,
+                                                x_line=self.x.line_stride, dz_line=self.dz_line, height=self.out[1],
+                                                width=self.out[2], n_together=self.n_together)
+            self.scratch_size = max(self.scratch_size, self.winograd_offset + self.winograd_dw.scratch_size)
+            self.sums_offset = self.scratch_size
+            self.scratch_size += self.winograd_dw.sums_size
         self.line_offset = self.scratch_size
         self.dz_offset = self.line_offset + round_up(self.y.size[2] * self.n_filters * self.itemsize)
         self.scratch_size = self.dz_offset + self.n_together * self.dz_sample + round_up(64 * self.itemsize)
@@ -446,12 +455,17 @@ cdef class Convolution(Layer):
             n = min(self.n_together, p.n - first)
             for i in range(n):
                 self._before_activation(p, first + i, dz + i * self.dz_sample)
-            if self.learns:
+            if self.learns and self.is_winograd:
+                self._weights_gradient_by_tiles(p, first, n, dz)
+            elif self.learns:
                 self._weights_gradient(p, first, n, dz)
             if p.dx != NULL:
                 for i in range(n):
                     self._input_gradient(p, p.dx + (first + i) * p.dx_sample, dz + i * self.dz_sample)
             first += self.n_together
+        if self.learns and self.is_winograd:
+            self.winograd_dw.finish(p.scratch + self.scratch_offset + self.sums_offset,
+                                    p.gradients + self.gradient_offset)
         if self.learns and self.mask != NULL:
             self._mask_gradient(<int32_t *> (p.gradients + self.gradient_offset))
 
@@ -522,6 +536,20 @@ cdef class Convolution(Layer):
                                                self.out[2], self.n_filters, self.n_filters,
                                                p.gradients + self.bias_offset)
                 h += self.weight_block
+
+    cdef void _weights_gradient_by_tiles(self, const Pass *p, Py_ssize_t first, Py_ssize_t n,
+                                         const char *dz) noexcept nogil:
+        cdef:
+            const char *x = self.input(p, first)
+            char *scratch = p.scratch + self.scratch_offset
+            Py_ssize_t d, at
+        for d in range(self.out[0]):
+            at = ((d - self.before[0]) * self.x.depth_stride - self.before[1] * self.x.line_stride
+                  - self.before[2] * self.x.channels)
+            self.winograd_dw.add(x + at * self.itemsize, self.x.sample, dz + d * self.dz_depth * self.itemsize,
+                                 self.dz_sample, n, first == 0 and d == 0, scratch + self.winograd_offset,
+                                 scratch + self.sums_offset,
+                                 NULL if self.bias == NULL else p.gradients + self.bias_offset)
 
     cdef void _input_gradient(self, const Pass *p, char *dx, const char *dz) noexcept nogil:
         cdef:

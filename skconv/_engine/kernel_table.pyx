@@ -28,7 +28,13 @@ from .kernels.separable cimport (
 from .table cimport Clip, Kernels, Product, Update, Warp, Windows
 from .kernels.loss cimport softmax_cross_entropy, value_loss
 from .kernels.training cimport adam, add_buffers, average, join_buffers, load_line, sgd, softmax
-from .kernels.winograd cimport winograd_input, winograd_output, winograd_weights
+from .kernels.winograd cimport (
+    winograd_gradient,
+    winograd_gradient_factors,
+    winograd_input,
+    winograd_output,
+    winograd_weights,
+)
 
 cdef extern from "tile.h" nogil:
     real fma_chains "skconv_fma_chains"(Py_ssize_t n)
@@ -82,6 +88,18 @@ cdef void _winograd_output(const void *m, Py_ssize_t plane, Py_ssize_t n_filters
                            bint relu) noexcept nogil:
     winograd_output(<const real *> m, plane, n_filters, <const real *> bias, <real *> y, line, pixel, n_lines, n_pixels,
                     relu)
+
+
+cdef void _winograd_gradient_factors(const void *x, Py_ssize_t x_line, Py_ssize_t n_channels, const void *dz,
+                                     Py_ssize_t dz_line, Py_ssize_t n_filters, Py_ssize_t tile_rows,
+                                     Py_ssize_t tile_columns, void *v, Py_ssize_t v_plane, void *z,
+                                     Py_ssize_t z_plane) noexcept nogil:
+    winograd_gradient_factors(<const real *> x, x_line, n_channels, <const real *> dz, dz_line, n_filters, tile_rows,
+                              tile_columns, <real *> v, v_plane, <real *> z, z_plane)
+
+
+cdef void _winograd_gradient(const void *m, Py_ssize_t plane, Py_ssize_t n, void *g) noexcept nogil:
+    winograd_gradient(<const real *> m, plane, n, <real *> g)
 
 
 cdef void _max_pool_line(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, Py_ssize_t d0, Py_ssize_t h0,
@@ -341,6 +359,8 @@ kernels.column_sums = _column_sums
 kernels.winograd_input = _winograd_input
 kernels.winograd_weights = _winograd_weights
 kernels.winograd_output = _winograd_output
+kernels.winograd_gradient_factors = _winograd_gradient_factors
+kernels.winograd_gradient = _winograd_gradient
 kernels.max_pool_line = _max_pool_line
 kernels.max_unpool_line = _max_unpool_line
 kernels.max_pool_pixels = _max_pool_pixels

@@ -333,6 +333,80 @@ static inline void skconv_winograd_output(const skconv_real *m, ptrdiff_t plane,
     }
 }
 
+/* The weights' gradient is F(3x3, 2x2) of the same family: the input correlated with a 2x2 tile of dz. Points 0, 1, -1
+ * and infinity: nothing is multiplied but by one and a half, so that it rounds no more than the direct sum does.
+ */
+static inline void skconv_winograd_bt4(const skconv_vec d[4], skconv_vec o[4])
+{
+    o[0] = d[0] - d[2];
+    o[1] = d[1] + d[2];
+    o[2] = d[2] - d[1];
+    o[3] = d[3] - d[1];
+}
+
+static inline void skconv_winograd_at4(const skconv_vec m[4], skconv_vec o[3])
+{
+    const skconv_vec p = (skconv_real)0.5 * (m[1] + m[2]);
+    o[0] = m[0] + p;
+    o[1] = (skconv_real)0.5 * (m[1] - m[2]);
+    o[2] = p + m[3];
+}
+
+/* v[i, j] (planes apart) = B^T d B of 4x4 inputs for one vector of channels. */
+static inline void skconv_winograd_input4(const skconv_real *x, ptrdiff_t line, ptrdiff_t pixel, skconv_real *v,
+                                          ptrdiff_t plane)
+{
+    skconv_vec t[4][4];
+    SKCONV_UNROLL for (int j = 0; j < 4; j++)
+    {
+        skconv_vec d[4], o[4];
+        SKCONV_UNROLL for (int i = 0; i < 4; i++) d[i] = *(const skconv_vec *)(x + i * line + j * pixel);
+        skconv_winograd_bt4(d, o);
+        SKCONV_UNROLL for (int i = 0; i < 4; i++) t[i][j] = o[i];
+    }
+    SKCONV_UNROLL for (int i = 0; i < 4; i++)
+    {
+        skconv_vec o[4];
+        skconv_winograd_bt4(t[i], o);
+        SKCONV_UNROLL for (int j = 0; j < 4; j++) *(skconv_vec *)(v + (4 * i + j) * plane) = o[j];
+    }
+}
+
+/* z[i, j] (planes apart) = G dz G^T of a 2x2 tile, G without its factors of a half; z[1, 1] is the tile's sum. */
+static inline void skconv_winograd_dz(const skconv_real *dz, ptrdiff_t line, ptrdiff_t pixel, skconv_real *z,
+                                      ptrdiff_t plane)
+{
+    const skconv_vec a = *(const skconv_vec *)dz, b = *(const skconv_vec *)(dz + pixel);
+    const skconv_vec c = *(const skconv_vec *)(dz + line), d = *(const skconv_vec *)(dz + line + pixel);
+    const skconv_vec left[4] = {a, a + c, a - c, c}, right[4] = {b, b + d, b - d, d};
+    SKCONV_UNROLL for (int i = 0; i < 4; i++)
+    {
+        *(skconv_vec *)(z + 4 * i * plane) = left[i];
+        *(skconv_vec *)(z + (4 * i + 1) * plane) = left[i] + right[i];
+        *(skconv_vec *)(z + (4 * i + 2) * plane) = left[i] - right[i];
+        *(skconv_vec *)(z + (4 * i + 3) * plane) = right[i];
+    }
+}
+
+/* g[tap] (`tap` apart) += A^T m A for one vector of weights. */
+static inline void skconv_winograd_gradient(const skconv_real *m, ptrdiff_t plane, skconv_real *g, ptrdiff_t tap)
+{
+    skconv_vec t[3][4];
+    SKCONV_UNROLL for (int j = 0; j < 4; j++)
+    {
+        skconv_vec d[4], o[3];
+        SKCONV_UNROLL for (int i = 0; i < 4; i++) d[i] = *(const skconv_vec *)(m + (4 * i + j) * plane);
+        skconv_winograd_at4(d, o);
+        SKCONV_UNROLL for (int i = 0; i < 3; i++) t[i][j] = o[i];
+    }
+    SKCONV_UNROLL for (int i = 0; i < 3; i++)
+    {
+        skconv_vec o[3];
+        skconv_winograd_at4(t[i], o);
+        SKCONV_UNROLL for (int j = 0; j < 3; j++) *(skconv_vec *)(g + (3 * i + j) * tap) += o[j];
+    }
+}
+
 /* ---- lines of values, filter by filter, to pixels --------------------------------------------------------------
  *
  * y[i * pixel + f] = lines[f * line + i]: squares of 16 bytes are transposed in registers, which every instruction set

@@ -20,3 +20,28 @@ cdef class Winograd:
     cdef void prepare(self, const char *w, bint reverse) noexcept nogil
     cdef void run(self, const char *x, Py_ssize_t n_lines, const char *bias, char *y, Py_ssize_t y_line,
                   Py_ssize_t y_pixel, bint relu, char *scratch) noexcept nogil
+
+
+cdef class WinogradGradient:
+    cdef:
+        const Kernels *k
+        Py_ssize_t n_channels
+        Py_ssize_t n_filters
+        Py_ssize_t x_line               # elements between lines
+        Py_ssize_t dz_line
+        Py_ssize_t tile_rows            # of a depth slice
+        Py_ssize_t tile_columns
+        Py_ssize_t block_rows
+        Py_ssize_t v_plane              # elements between planes of x, of dz, and of the sums
+        Py_ssize_t z_plane
+        Py_ssize_t m_plane
+        readonly Py_ssize_t scratch_size
+        readonly Py_ssize_t sums_size
+        Tables tables
+        Product product                 # over tiles
+        Py_ssize_t *v_rows
+        Py_ssize_t *m_rows
+
+    cdef void add(self, const char *x, Py_ssize_t x_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,
+                  bint first, char *scratch, char *sums, char *bias) noexcept nogil
+    cdef void finish(self, const char *sums, char *gradient) noexcept nogil

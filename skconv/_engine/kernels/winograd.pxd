@@ -6,7 +6,7 @@ so that the products in between are 36 ordinary ones, rows of tiles by channels 
 Loop order: tiles, then vectors of channels; the last vector overlaps its neighbour where the channels do not fill it
 (there must be a whole vector of them).
 """
-from .product cimport LANES
+from .product cimport LANES, TILE_SIZE
 from .real cimport real
 
 cdef extern from "tile.h" nogil:
@@ -16,6 +16,10 @@ cdef extern from "tile.h" nogil:
     void tile_output "skconv_winograd_output"(const real *m, Py_ssize_t plane, const real *bias, real *y,
                                               Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines,
                                               Py_ssize_t n_pixels, int relu)
+    void tile_input4 "skconv_winograd_input4"(const real *x, Py_ssize_t line, Py_ssize_t pixel, real *v,
+                                              Py_ssize_t plane)
+    void tile_dz "skconv_winograd_dz"(const real *dz, Py_ssize_t line, Py_ssize_t pixel, real *z, Py_ssize_t plane)
+    void tile_gradient "skconv_winograd_gradient"(const real *m, Py_ssize_t plane, real *g, Py_ssize_t tap)
 
 
 cdef inline Py_ssize_t next_vector(Py_ssize_t c, Py_ssize_t n) noexcept nogil:
@@ -82,3 +86,62 @@ cdef inline void winograd_output(
                             pixel, n_lines - i, n_pixels - j, relu)
                 f = next_vector(f, n_filters)
             m += n_filters
+
+
+cdef inline void winograd_gradient_factors(
+    const real *x,                  # pixel under the first tap of the first output
+    Py_ssize_t x_line,
+    Py_ssize_t n_channels,
+    const real *dz,
+    Py_ssize_t dz_line,
+    Py_ssize_t n_filters,
+    Py_ssize_t tile_rows,           # of 2x2 tiles of dz
+    Py_ssize_t tile_columns,
+    real *v,                        # (16, tiles, n_channels)   OUT
+    Py_ssize_t v_plane,
+    real *z,                        # (16, tiles, n_filters)   OUT
+    Py_ssize_t z_plane,
+) noexcept nogil:
+    """Both factors of the weights' gradient, in planes."""
+    cdef Py_ssize_t i, j, c
+    for i in range(tile_rows):
+        for j in range(tile_columns):
+            c = 0
+            while c < n_channels:
+                tile_input4(x + 2 * i * x_line + 2 * j * n_channels + c, x_line, n_channels, v + c, v_plane)
+                c = next_vector(c, n_channels)
+            c = 0
+            while c < n_filters:
+                tile_dz(dz + 2 * i * dz_line + 2 * j * n_filters + c, dz_line, n_filters, z + c, z_plane)
+                c = next_vector(c, n_filters)
+            v += n_channels
+            z += n_filters
+
+
+cdef inline void winograd_gradient(
+    const real *m,                  # (16, n)
+    Py_ssize_t plane,
+    Py_ssize_t n,                   # weights of a tap
+    real *g,                        # (9, n)   added to
+) noexcept nogil:
+    cdef:
+        real[TILE_SIZE] part      # 16 vectors
+        real[TILE_SIZE] sums      # 9
+        Py_ssize_t k, i, first = 0
+    while first + LANES <= n:
+        tile_gradient(m + first, plane, g + first, n)
+        first += LANES
+    if first == n:
+        return
+    # The last vector would reach into the next tap.
+    for k in range(16):
+        for i in range(n - first):
+            part[k * LANES + i] = m[k * plane + first + i]
+        for i in range(n - first, LANES):
+            part[k * LANES + i] = 0
+    for k in range(9 * LANES):
+        sums[k] = 0
+    tile_gradient(part, LANES, sums, LANES)
+    for k in range(9):
+        for i in range(n - first):
+            g[k * n + first + i] += sums[k * LANES + i]
