@@ -29,12 +29,13 @@ import numpy as np
 from .layer cimport Layer, Pass, Tables, round_up
 from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Multiply, Product, Run, Windows
 from .windows cimport PoolWindows
-from .winograd cimport Winograd, WinogradGradient
+from .winograd cimport GRADIENT_TILES, Winograd, WinogradGradient
 
 # Pixels per block of lines: enough for a dozen register tiles, few enough that 64 channels stay in 64 KiB.
 cdef enum:
     BLOCK_PIXELS = 256
-    BLOCK_TILES = 24        # Winograd: two full register tiles of rows; planes of 64 channels take 440 KiB
+    BLOCK_TILES = 32        # Winograd: three register tiles of rows; planes of 64 channels take 590 KiB
+    SUMMED_SAMPLES = 4      # whose weights' gradient Winograd's algorithm sums before the transform: rounding grows
 
 cdef struct Phase:
     # Input pixels whose gradient takes the same taps: a lattice with the strides of the convolution.
@@ -281,7 +282,8 @@ cdef class Convolution(Layer):
         if pool is not None:
             self.unpool = self._windows(pool, self.dz_depth, self.dz_line, self.n_filters)
         # A product over few pixels spends its time on loading and storing the gradient: gather samples.
-        self.n_together = min(max_samples, max(1, BLOCK_PIXELS // (self.out[0] * self.out[1] * self.out[2])))
+        pixels = GRADIENT_TILES * 16 if self.is_winograd else BLOCK_PIXELS
+        self.n_together = min(max_samples, max(1, pixels // (self.out[0] * self.out[1] * self.out[2])))
         if self.needs_dx and self.is_winograd:
             self.dx_block = self._lines_per_block(self.x.size[2])
             self.winograd_dx = Winograd(self._kernels, n_channels=self.n_filters, n_filters=self.x.channels,
@@ -447,7 +449,7 @@ cdef class Convolution(Layer):
             char *dz = p.scratch + self.scratch_offset + self.dz_offset + (
                 (self.dz_margin[0] * self.dz_depth + self.dz_margin[1] * self.dz_line
                  + self.dz_margin[2] * self.n_filters) * self.itemsize)
-            Py_ssize_t first, i, n
+            Py_ssize_t first, i, n, summed = 0
         if not self.learns and p.dx == NULL:
             return
         first = 0
@@ -456,16 +458,18 @@ cdef class Convolution(Layer):
             for i in range(n):
                 self._before_activation(p, first + i, dz + i * self.dz_sample)
             if self.learns and self.is_winograd:
-                self._weights_gradient_by_tiles(p, first, n, dz)
+                self._weights_gradient_by_tiles(p, first, n, dz, summed == 0)
+                summed += n
+                if summed >= SUMMED_SAMPLES or first + n == p.n:
+                    self.winograd_dw.finish(p.scratch + self.scratch_offset + self.sums_offset,
+                                            p.gradients + self.gradient_offset)
+                    summed = 0
             elif self.learns:
                 self._weights_gradient(p, first, n, dz)
             if p.dx != NULL:
                 for i in range(n):
                     self._input_gradient(p, p.dx + (first + i) * p.dx_sample, dz + i * self.dz_sample)
             first += self.n_together
-        if self.learns and self.is_winograd:
-            self.winograd_dw.finish(p.scratch + self.scratch_offset + self.sums_offset,
-                                    p.gradients + self.gradient_offset)
         if self.learns and self.mask != NULL:
             self._mask_gradient(<int32_t *> (p.gradients + self.gradient_offset))
 
@@ -537,8 +541,8 @@ cdef class Convolution(Layer):
                                                p.gradients + self.bias_offset)
                 h += self.weight_block
 
-    cdef void _weights_gradient_by_tiles(self, const Pass *p, Py_ssize_t first, Py_ssize_t n,
-                                         const char *dz) noexcept nogil:
+    cdef void _weights_gradient_by_tiles(self, const Pass *p, Py_ssize_t first, Py_ssize_t n, const char *dz,
+                                         bint begins) noexcept nogil:
         cdef:
             const char *x = self.input(p, first)
             char *scratch = p.scratch + self.scratch_offset
@@ -547,7 +551,7 @@ cdef class Convolution(Layer):
             at = ((d - self.before[0]) * self.x.depth_stride - self.before[1] * self.x.line_stride
                   - self.before[2] * self.x.channels)
             self.winograd_dw.add(x + at * self.itemsize, self.x.sample, dz + d * self.dz_depth * self.itemsize,
-                                 self.dz_sample, n, first == 0 and d == 0, scratch + self.winograd_offset,
+                                 self.dz_sample, n, begins and d == 0, scratch + self.winograd_offset,
                                  scratch + self.sums_offset,
                                  NULL if self.bias == NULL else p.gradients + self.bias_offset)
 
