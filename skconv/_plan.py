@@ -50,9 +50,9 @@ from ._separable import RESPONSE_KINDS, padded_sources
 # holds weights and gradients.
 CHUNK_BYTES = 384 * 1024
 MAX_CHUNK = 16
-# Where Winograd's algorithm runs: its weights, four times as many, cross the cache once per chunk and layer, which costs
-# more than activations that leave the cache (a training step of cifar, one, four or eight samples at a time: 700, 640
-# and 620 microseconds per image).
+# Where Winograd's algorithm runs: its weights, four times as many, cross the cache once per chunk and layer, which
+# costs more than activations that leave the cache (a training step of cifar, one, four or eight samples at a time: 700,
+# 640 and 620 microseconds per image).
 WINOGRAD_CHUNK_BYTES = 3072 * 1024
 # A dense layer whose weights outgrow this becomes a stage: carried through the cache once per chunk, forward and twice
 # back, they would cost more than the barrier.
@@ -60,9 +60,10 @@ WIDE_BYTES = 128 * 1024
 # Activations that predictions of a network with several stages may keep.
 STAGED_BYTES = 32 * 1024 * 1024
 MAX_STAGED = 256
-# Winograd's algorithm from this many channels on both sides, and this many tiles of 4x4 pixels.
-WINOGRAD_CHANNELS = 32
+# Winograd's algorithm from this many tiles of 4x4 pixels on, and with so many pairs of channel and filter for each at
+# most: its weights are read once per sample (7x7 pixels, 128 -> 128: 132 GFLOP/s, 158 directly).
 WINOGRAD_TILES = 4
+WINOGRAD_PAIRS = 2048
 # A slot of a mini-batch has a gradient buffer of its own, zeroed and added once: samples of a slot at least, so that
 # this stays below one percent of the multiplications, and at most.
 SLOT_WORK = 256  # multiplications per weight
@@ -259,7 +260,9 @@ def _repeats(operation):
 def choose_algorithm(operation):
     """Choose how a convolution is computed: Winograd's F(4x4, 3x3) where measured to be faster, or asked for.
 
-    Both sides need enough channels to pay for the transforms (32), and the map must fill its 4x4 tiles reasonably.
+    Both sides need a vector of channels (16), and the map must fill its 4x4 tiles reasonably, and have enough of them
+    for the transformed weights. GFLOP/s forward, AVX-512, direct and so: 8x8, 16 -> 16: 107 and 146; 16x16, 24 -> 64:
+    150 and 279; 32x32, 32 -> 16: 121 and 179.
 
     Returns
     -------
@@ -274,13 +277,13 @@ def choose_algorithm(operation):
         return "direct", f"Winograd's algorithm needs {wants}, got {operation.describe()}"
     if operation.algorithm == "winograd":
         return "winograd", "asked for"
-    if min(channels, filters) < WINOGRAD_CHANNELS:
-        transforms = f"the transforms of Winograd's algorithm pay from {WINOGRAD_CHANNELS} channels and filters on"
-        return "direct", f"{transforms}, got {channels} and {filters}"
     _, height, width = _in_3d(operation.out_shape[:-1], 1)
     tiles = winograd_tiles(operation)
     if tiles < WINOGRAD_TILES or 16 * tiles > WINOGRAD_WASTE * height * width:
         return "direct", f"{height}x{width} pixels fill the 4x4 tiles of Winograd's algorithm badly"
+    if channels * filters > WINOGRAD_PAIRS * tiles:
+        weights = f"the transformed weights of {channels} channels and {filters} filters"
+        return "direct", f"{weights} cost more than Winograd's algorithm saves on {tiles} tiles of 4x4 pixels"
     return "winograd", f"a 3x3 kernel on {channels} channels with {filters} filters: a quarter of the multiplications"
 
 

@@ -12,8 +12,8 @@ The weights' gradient is F(3x3, 4x4): tiles of 4x4 values of dz and 6x6 of the i
 over a few samples before it is transformed back; 36 products, channels x tiles x filters. Root mean square errors in
 float32 against float64, mini-batches of 8 and of 128, maps of 8x8 to 32x32, dense and sparse: 0.4e-6 to 2.1e-6 of the
 gradient, as for the result and dx (1.3e-6 to 1.8e-6); the direct sum has 0.1e-6 to 1.6e-6. That is 1.3 to 5 times the
-direct error, and more the fewer and smaller the images (tests hold it to eight times and 1.5e-6). F(3x3, 2x2) has 0.3 to
-1.6 times the direct error; a training step of cifar takes 5 % more time with it.
+direct error, and more the fewer and smaller the images (tests hold it to eight times and 1.5e-6). F(3x3, 2x2) has 0.3
+to 1.6 times the direct error; a training step of cifar takes 5 % more time with it.
 """
 from .layer cimport Tables, kernels_of, round_up
 from .table cimport ADD_TO_RESULT, START_AT_ZERO, Product, Run

@@ -229,7 +229,7 @@ pool : pooling layer or None, default=None
     Pooling after the activation; max pooling is fused with the convolution.
 algorithm : {{"auto", "direct", "winograd"}}, default="auto"
     How the sums are computed. "winograd" is F(4x4, 3x3) (Lavin and Gray, 2016), for 3x3 kernels: a quarter of the
-    multiplications, at an error of some 1e-5 of the largest value; "auto" takes it where it is faster, from 32
+    multiplications, at an error of some 1e-5 of the largest value; "auto" takes it where it is faster, from 16
     channels and filters on. Its sums grow a hundredfold on the way: inputs above 1e36 overflow. "direct" is exact to
     the rounding of each sum.
 trainable : bool, default=True
