@@ -20,6 +20,7 @@ Where filters fall into groups that see channels of their own, every product is 
 every filter sees one channel and every channel has one filter, it is one product column by column (depthwise).
 
 3x3 kernels with many channels run all three by Winograd's algorithm instead (winograd.pyx), where the plan says so.
+Where few filters, or few channels of dx, leave most of a vector empty, several pixels share one (side_by_side.pyx).
 """
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy, memset
@@ -27,6 +28,7 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from .layer cimport Layer, Pass, Tables, round_up
+from .side_by_side cimport SideBySide, SideBySideGradient, pixels_per_vector
 from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Multiply, Product, Run, Windows
 from .windows cimport PoolWindows
 from .winograd cimport GRADIENT_TILES, Winograd, WinogradGradient
@@ -95,6 +97,8 @@ cdef class Convolution(Layer):
         Whether the backward pass computes the weights' gradient.
     is_winograd : bool
         Whether to use Winograd's algorithm; x must then have a margin for whole tiles.
+    shares_vectors : bool
+        Whether neighbouring pixels may share vectors, and what is not finite then reach a pixel's neighbours.
     """
 
     cdef:
@@ -114,6 +118,11 @@ cdef class Convolution(Layer):
         int activation
         bint learns
         bint is_winograd
+        bint shares_vectors
+        SideBySide beside                   # for z, or None
+        SideBySide beside_dx
+        SideBySideGradient beside_dw
+        Py_ssize_t beside_offset            # of its sums, in scratch
         Winograd winograd                   # for z
         Winograd winograd_dx
         WinogradGradient winograd_dw
@@ -154,8 +163,8 @@ cdef class Convolution(Layer):
         char *packed                        # weights of every tap, transposed
 
     def __init__(self, kernels, x, y, *, window, out, activation, pool=None, index_origin=0, index_sample=0,
-                 max_samples=0, groups=1, connections=None, learns=True, is_winograd=False, is_output=False,
-                 needs_dx=True):
+                 max_samples=0, groups=1, connections=None, learns=True, is_winograd=False, shares_vectors=False,
+                 is_output=False, needs_dx=True):
         super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
         cdef int axis
         for axis in range(3):
@@ -177,6 +186,8 @@ cdef class Convolution(Layer):
         self.index_sample = index_sample
         self.learns = learns
         self.is_winograd = is_winograd
+        self.shares_vectors = (shares_vectors and not (is_winograd or self.is_depthwise) and self.n_products == 1
+                               and self.stride[2] == self.dilation[2] == 1)
         self.tables = Tables()
         self._build_forward(pool)
         if max_samples > 0:
@@ -209,6 +220,7 @@ cdef class Convolution(Layer):
         self.forward_product = Product(runs, self.depth // length, length,
                                        self.dilation[2] * self.x.channels if self.is_depthwise else 1, self.n_filters)
 
+        n_pixels = self._pixels_per_vector(self.n_filters, self.x.channels, self.out[2])
         self.block = self._lines_per_block(self.out[2])
         self.columns = self.n_filters // self.n_products
         if pool is None:
@@ -224,14 +236,22 @@ cdef class Convolution(Layer):
             lines = min((self.block - 1) * pool.stride[1] + extent, self.out[1])
             depths = min((pool.kernel_size[0] - 1) * pool.dilation[0] + 1, self.out[0])
             # Pixels of the box are whole vectors apart, so that no tile needs a partial copy.
-            self.box_pixel = (self.n_filters + self.k.lanes - 1) // self.k.lanes * self.k.lanes
+            self.box_pixel = (self.n_filters if n_pixels > 1 else
+                              (self.n_filters + self.k.lanes - 1) // self.k.lanes * self.k.lanes)
             if self.n_products == 1:
                 self.columns = self.box_pixel
             self.box_slice = lines * self.out[2] * self.box_pixel
             self.pool = self._windows(pool, self.box_slice, self.out[2] * self.box_pixel, self.box_pixel)
             self._fill_rows(lines, self.out[2] * self.box_pixel, self.box_pixel)
-            self.clip_offset = round_up(depths * self.box_slice * self.itemsize)
+            self.clip_offset = round_up((depths * self.box_slice + self.k.lanes) * self.itemsize)
             self.scratch_size = self.clip_offset + round_up(self.pool.clip_size())
+        if n_pixels > 1:
+            self.beside = SideBySide(
+                self._kernels, n_pixels=n_pixels, row_offsets=self._kernel_rows(), kernel=self.kernel[2],
+                depth=self.x.channels, n_columns=self.n_filters, width=self.out[2], max_lines=lines,
+                a_line=self.stride[1] * self.x.line_stride,
+                c_line=self.y.line_stride if pool is None else self.out[2] * self.box_pixel,
+                overruns=pool is not None)
         if self.is_winograd:
             self.winograd = Winograd(self._kernels, n_channels=self.x.channels, n_filters=self.n_filters,
                                      line=self.x.line_stride, width=self.out[2], max_lines=lines)
@@ -239,6 +259,17 @@ cdef class Convolution(Layer):
             self.scratch_size += self.winograd.scratch_size
         self.n_blocks = (self.y.size[1] + self.block - 1) // self.block
         self.n_units = self.y.size[0] * self.n_blocks
+
+    def _pixels_per_vector(self, n_columns, depth, width, is_gradient=False):
+        if not self.shares_vectors:
+            return 1
+        return pixels_per_vector(self.k.lanes, n_columns, self.kernel[2], width,
+                                 self.kernel[0] * self.kernel[1] * depth, is_gradient)
+
+    def _kernel_rows(self):
+        """Where the rows of the kernel lie in x."""
+        return [a * self.dilation[0] * self.x.depth_stride + b * self.dilation[1] * self.x.line_stride
+                for a in range(self.kernel[0]) for b in range(self.kernel[1])]
 
     def _lines_per_block(self, width):
         if self.is_winograd:
@@ -309,6 +340,13 @@ cdef class Convolution(Layer):
                 runs[m].b = i * (self.dz_sample // self.itemsize) + line * self.dz_line
                 m += 1
         self.weight_product = Product(runs, m, self.out[2], self.stride[2] * self.x.channels, self.n_filters)
+        n_pixels = self._pixels_per_vector(self.n_filters, 0, self.out[2], True) if self.learns else 1
+        if n_pixels > 1:
+            self.beside_dw = SideBySideGradient(
+                self._kernels, n_pixels=n_pixels, row_offsets=self._kernel_rows(), kernel=self.kernel[2],
+                depth=self.x.channels, n_filters=self.n_filters, width=self.out[2])
+            self.beside_offset = self.scratch_size
+            self.scratch_size += self.beside_dw.sums_size
         self.gradient_rows = self.tables.sizes(self.depth)
         for k in range(self.depth):
             self.gradient_rows[k] = k * self.n_filters
@@ -327,7 +365,7 @@ cdef class Convolution(Layer):
         cdef:
             Phase *phase
             Run *runs
-            Py_ssize_t line, w, k, tap, n_taps, covered = 0
+            Py_ssize_t line, w, k, tap, n_taps, n_pixels, covered = 0
         self.n_phases = len(axes[0]) * len(axes[1]) * len(axes[2])
         self.phases = <Phase *> self.tables.bytes(self.n_phases * sizeof(Phase))
         phase = self.phases
@@ -352,6 +390,13 @@ cdef class Convolution(Layer):
                                 k += 1
                     phase.product = Product(runs, n_taps, self.group_filters, 1, self.group_channels)
                     phase.block = max(1, min(phase.n[1], BLOCK_PIXELS // phase.n[2]))
+                    n_pixels = self._pixels_per_vector(self.x.channels, self.n_filters, phase.n[2])
+                    if n_pixels > 1 and self.n_phases == 1:
+                        self.beside_dx = SideBySide(
+                            self._kernels, n_pixels=n_pixels, kernel=self.kernel[2], depth=self.n_filters,
+                            row_offsets=[runs[i].a for i in range(0, n_taps, self.kernel[2])],
+                            n_columns=self.x.channels, width=phase.n[2], max_lines=phase.block, a_line=self.dz_line,
+                            c_line=self.x.size[2] * self.x.channels, overruns=False)
                     phase.dz_rows = self.tables.sizes(phase.block * phase.n[2])
                     phase.dx_rows = self.tables.sizes(phase.block * phase.n[2])
                     k = 0
@@ -368,6 +413,8 @@ cdef class Convolution(Layer):
         cdef Py_ssize_t tap, size = self.group_channels * self.n_filters * self.itemsize
         if self.is_winograd:
             self.winograd.prepare(self.weights, False)
+        if self.beside is not None:
+            self.beside.prepare(self.weights, self.bias, False)
         if not backward or self.packed == NULL:
             return
         for tap in range(self.n_taps):
@@ -375,6 +422,8 @@ cdef class Convolution(Layer):
                              self.packed + tap * size)
         if self.is_winograd:
             self.winograd_dx.prepare(self.packed, True)
+        if self.beside_dx is not None:
+            self.beside_dx.prepare(self.packed, NULL, True)
 
     cdef void _convolve(self, const Pass *p, const char *x, Py_ssize_t d, Py_ssize_t h, Py_ssize_t lines, char *c,
                         bint relu) noexcept nogil:
@@ -389,6 +438,9 @@ cdef class Convolution(Layer):
                               self.y.line_stride if self.pool is None else self.out[2] * self.box_pixel,
                               self.n_filters if self.pool is None else self.box_pixel, relu,
                               p.scratch + self.scratch_offset + self.winograd_offset)
+            return
+        if self.beside is not None:
+            self.beside.run(x + at * self.itemsize, lines, c, relu)
             return
         for g in range(self.n_products):
             f = g * self.group_filters * self.itemsize
@@ -452,6 +504,8 @@ cdef class Convolution(Layer):
             Py_ssize_t first, i, n, summed = 0
         if not self.learns and p.dx == NULL:
             return
+        if self.beside_dw is not None:
+            memset(p.scratch + self.scratch_offset + self.beside_offset, 0, self.beside_dw.sums_size)
         first = 0
         while first < p.n:
             n = min(self.n_together, p.n - first)
@@ -470,6 +524,9 @@ cdef class Convolution(Layer):
                 for i in range(n):
                     self._input_gradient(p, p.dx + (first + i) * p.dx_sample, dz + i * self.dz_sample)
             first += self.n_together
+        if self.beside_dw is not None:
+            self.beside_dw.finish(p.scratch + self.scratch_offset + self.beside_offset,
+                                  p.gradients + self.gradient_offset)
         if self.learns and self.mask != NULL:
             self._mask_gradient(<int32_t *> (p.gradients + self.gradient_offset))
 
@@ -517,7 +574,7 @@ cdef class Convolution(Layer):
             const char *x = self.input(p, first)
             const char *dz_line
             Product product = self.weight_product
-            Py_ssize_t d, h, lines, i, line, at, g, f
+            Py_ssize_t d, h, lines, i, line, at, g, f, rest, done = 0
         for d in range(self.out[0]):
             h = 0
             while h < self.out[1]:
@@ -527,17 +584,25 @@ cdef class Convolution(Layer):
                       + (h * self.stride[1] - self.before[1]) * self.x.line_stride
                       - self.before[2] * self.x.channels)
                 dz_line = dz + (d * self.dz_depth + h * self.dz_line) * self.itemsize
-                for g in range(self.n_products):
+                if self.beside_dw is not None:
+                    self.beside_dw.add(&product, x + at * self.itemsize, dz_line,
+                                       p.scratch + self.scratch_offset + self.beside_offset)
+                    done = self.beside_dw.done
+                    product.length = self.out[2] - done
+                    at += done * self.x.channels
+                for g in range(self.n_products if done < self.out[2] else 0):
                     f = g * self.group_filters * self.itemsize
                     self.multiply(&product, self.depth, self.n_filters // self.n_products,
-                                  x + (at + g * self.group_channels) * self.itemsize, self.x_terms, dz_line + f,
+                                  x + (at + g * self.group_channels) * self.itemsize, self.x_terms,
+                                  dz_line + f + done * self.n_filters * self.itemsize,
                                   ADD_TO_RESULT, NULL, p.gradients + self.gradient_offset + f, self.gradient_rows,
                                   False)
                 if self.bias != NULL:
+                    rest = 1 if self.dz_line == self.out[2] * self.n_filters else lines
                     for i in range(n):
-                        for line in range(lines):
+                        for line in range(rest):
                             self.k.column_sums(dz_line + i * self.dz_sample + line * self.dz_line * self.itemsize,
-                                               self.out[2], self.n_filters, self.n_filters,
+                                               lines // rest * self.out[2], self.n_filters, self.n_filters,
                                                p.gradients + self.bias_offset)
                 h += self.weight_block
 
@@ -576,7 +641,9 @@ cdef class Convolution(Layer):
                     dx_at = (((phase.first[0] + d * self.stride[0]) * self.x.size[1]
                               + phase.first[1] + h * self.stride[1]) * self.x.size[2]
                              + phase.first[2]) * self.x.channels
-                    for g in range(self.n_products):
+                    if self.beside_dx is not None:
+                        self.beside_dx.run(dz + dz_at * self.itemsize, lines, dx + dx_at * self.itemsize, False)
+                    for g in range(self.n_products if self.beside_dx is None else 0):
                         f = g * self.group_filters
                         self.multiply(&phase.product, lines * phase.n[2], self.x.channels // self.n_products,
                                       dz + (dz_at + f) * self.itemsize, phase.dz_rows,

@@ -18,7 +18,7 @@ from .kernels.pooling cimport (
     average_pool_pixels, average_unpool_line, lp_pool_pixels, lp_unpool_line, max_pool_line, max_pool_pixels,
     max_unpool_line,
 )
-from .kernels.product cimport LANES, column_sums, product, transpose
+from .kernels.product cimport LANES, add_band, band, column_sums, product, transpose
 from .kernels.random cimport dropout
 from .kernels.real cimport real
 from .kernels.separable cimport (
@@ -66,6 +66,16 @@ cdef void _add_repeats(const void *dy, Py_ssize_t n, Py_ssize_t times, void *dx)
 cdef void _transpose(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
                      void *out) noexcept nogil:
     transpose(<const real *> W, n_rows, n_columns, stride, <real *> out)
+
+
+cdef void _band(const void *w, Py_ssize_t n_rows, Py_ssize_t kernel, Py_ssize_t depth, Py_ssize_t n_columns,
+                Py_ssize_t n_pixels, bint reverse, void *out) noexcept nogil:
+    band(<const real *> w, n_rows, kernel, depth, n_columns, n_pixels, reverse, <real *> out)
+
+
+cdef void _add_band(const void *sums, Py_ssize_t n_rows, Py_ssize_t kernel, Py_ssize_t depth, Py_ssize_t n_columns,
+                    Py_ssize_t n_pixels, void *out) noexcept nogil:
+    add_band(<const real *> sums, n_rows, kernel, depth, n_columns, n_pixels, <real *> out)
 
 
 cdef void _column_sums(const void *x, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
@@ -355,6 +365,8 @@ kernels.depthwise = _depthwise
 kernels.repeat_channels = _repeat_channels
 kernels.add_repeats = _add_repeats
 kernels.transpose = _transpose
+kernels.band = _band
+kernels.add_band = _add_band
 kernels.column_sums = _column_sums
 kernels.winograd_input = _winograd_input
 kernels.winograd_weights = _winograd_weights

@@ -396,6 +396,23 @@ static inline void skconv_copy_pixel(const skconv_real *x, ptrdiff_t n, skconv_r
         }                                                                                                             \
     }
 
+/* Pixels of so few channels that they do not fill a vector, as whole vectors: what they write too much, pixels further
+ * on write over. The last pixels of the line are left. (2x2 windows of 6 channels: half of the time of two vectors of
+ * four lanes that overlap.) */
+#define SKCONV_SURPLUS_OF(N, CHANNELS, STEP, CALL)                                                                    \
+    {                                                                                                                 \
+        const ptrdiff_t surplus = (ptrdiff_t)(sizeof(skconv_vec_##N) / sizeof(skconv_real)) - (CHANNELS);             \
+        const ptrdiff_t least = (STEP) < (CHANNELS) ? (STEP) : (CHANNELS);                                            \
+        const ptrdiff_t end = n_pixels - (surplus + least - 1) / least;                                               \
+        for (; j < end; j++) CALL(N);                                                                                 \
+    }
+#define SKCONV_SURPLUS(CHANNELS, STEP, CALL)                                                                          \
+    if ((CHANNELS) > 1 && (CHANNELS) < SKCONV_LANES && (STEP) > 0) {                                                  \
+        SKCONV_IF_QUARTER(if ((CHANNELS) <= SKCONV_LANES / 4) SKCONV_SURPLUS_OF(quarter, CHANNELS, STEP, CALL) else)  \
+        SKCONV_IF_HALF(if ((CHANNELS) <= SKCONV_LANES / 2) SKCONV_SURPLUS_OF(half, CHANNELS, STEP, CALL) else)        \
+        SKCONV_SURPLUS_OF(full, CHANNELS, STEP, CALL)                                                                 \
+    }
+
 static void skconv_top_line(const skconv_real *restrict x, ptrdiff_t step, ptrdiff_t n_pixels,
                             const ptrdiff_t *restrict taps, int n_taps, ptrdiff_t n, skconv_real *restrict y)
 {
@@ -446,11 +463,15 @@ static void skconv_norm_line(const skconv_real *restrict x, ptrdiff_t step, ptrd
 
 #define SKCONV_MAX(N)                                                                                                 \
     skconv_max_##N(a + f, at, ids, count, b + f, index ? index + j * n + f : NULL, wide ? wide + j * n + f : NULL)
+#define SKCONV_MAX_SURPLUS(N)                                                                                         \
+    skconv_max_##N(x + j * step, at, ids, count, y + j * n, index ? index + j * n : NULL, wide ? wide + j * n : NULL)
 #define SKCONV_MAX_LINE(TAPS, COUNT, STEP, CHANNELS)                                                                  \
     {                                                                                                                 \
         const ptrdiff_t *at = TAPS;                                                                                   \
         const int count = COUNT;                                                                                      \
-        for (ptrdiff_t j = 0; j < n_pixels; j++) {                                                                    \
+        ptrdiff_t j = 0;                                                                                              \
+        SKCONV_SURPLUS(CHANNELS, STEP, SKCONV_MAX_SURPLUS)                                                            \
+        for (; j < n_pixels; j++) {                                                                                   \
             const skconv_real *a = x + j * (STEP);                                                                    \
             skconv_real *b = y + j * (CHANNELS);                                                                      \
             SKCONV_COVER(CHANNELS, SKCONV_MAX)                                                                        \
@@ -466,18 +487,46 @@ static void skconv_max_line(const skconv_real *restrict x, ptrdiff_t step, ptrdi
     SKCONV_KNOWN(SKCONV_MAX_LINE)
 }
 
-#define SKCONV_UNMAX(N) skconv_unmax_##N(g + f, index + f, taps, ids, n_taps, 0, dx + f)
+#define SKCONV_UNMAX(N) skconv_unmax_##N(a + f, b + f, at, ids, count, 0, c + f)
 #define SKCONV_UNMAX_ADD(N) skconv_unmax_##N(g + f, index + f, taps, ids, n_taps, 1, dx + f)
+#define SKCONV_UNMAX_SURPLUS(N) skconv_unmax_##N(g + j * n, index + j * n, at, ids, count, 0, dx + j * step)
+#define SKCONV_UNMAX_LINE(TAPS, COUNT, STEP, CHANNELS)                                                                \
+    {                                                                                                                 \
+        const ptrdiff_t *at = TAPS;                                                                                   \
+        const int count = COUNT;                                                                                      \
+        ptrdiff_t j = 0;                                                                                              \
+        if (side_by_side)                                                                                             \
+            SKCONV_SURPLUS(CHANNELS, STEP, SKCONV_UNMAX_SURPLUS)                                                      \
+        for (; j < n_pixels; j++) {                                                                                   \
+            const skconv_real *a = g + j * (CHANNELS);                                                                \
+            const uint8_t *b = index + j * (CHANNELS);                                                                \
+            skconv_real *c = dx + j * (STEP);                                                                         \
+            SKCONV_COVER(CHANNELS, SKCONV_UNMAX)                                                                      \
+        }                                                                                                             \
+    }
+
+/* Whether the taps of windows in a line are rows of pixels without gaps, so that what is written behind a tap is
+ * written again by a later one. */
+SKCONV_INLINE int skconv_are_side_by_side(const ptrdiff_t *taps, int n_taps, ptrdiff_t step, ptrdiff_t n)
+{
+    const ptrdiff_t row = step / n;
+    if (row == 0 || row * n != step || n_taps % row)
+        return 0;
+    for (int s = 0; s < n_taps; s++)
+        if (taps[s] != taps[s - s % row] + s % row * n)
+            return 0;
+    return 1;
+}
 static void skconv_unmax_line(const skconv_real *restrict g, const uint8_t *restrict index, ptrdiff_t step,
                               ptrdiff_t n_pixels, const ptrdiff_t *restrict taps, const int32_t *restrict ids,
                               int n_taps, ptrdiff_t n, int adds, skconv_real *restrict dx)
 {
-    for (; n_pixels; n_pixels--, dx += step, g += n, index += n) {
-        if (adds)
-            SKCONV_COVER_ONCE(n, SKCONV_UNMAX_ADD)
-        else
-            SKCONV_COVER(n, SKCONV_UNMAX)
+    if (adds) {
+        for (; n_pixels; n_pixels--, dx += step, g += n, index += n) SKCONV_COVER_ONCE(n, SKCONV_UNMAX_ADD)
+        return;
     }
+    const int side_by_side = n < SKCONV_LANES && skconv_are_side_by_side(taps, n_taps, step, n);
+    SKCONV_KNOWN(SKCONV_UNMAX_LINE)
 }
 
 #define SKCONV_UNMEAN(N) skconv_unmean_##N(g + f, taps, n_taps, divisor, multiply, 0, dx + f)

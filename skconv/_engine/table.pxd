@@ -117,6 +117,10 @@ cdef struct Kernels:
     void (*add_repeats)(const void *dy, Py_ssize_t n, Py_ssize_t times, void *dx) noexcept nogil
     void (*transpose)(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
                       void *out) noexcept nogil
+    void (*band)(const void *w, Py_ssize_t n_rows, Py_ssize_t kernel, Py_ssize_t depth, Py_ssize_t n_columns,
+                 Py_ssize_t n_pixels, bint reverse, void *out) noexcept nogil
+    void (*add_band)(const void *sums, Py_ssize_t n_rows, Py_ssize_t kernel, Py_ssize_t depth, Py_ssize_t n_columns,
+                     Py_ssize_t n_pixels, void *out) noexcept nogil
     void (*column_sums)(const void *x, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
                         void *sums) noexcept nogil
 

@@ -1,7 +1,8 @@
 """NaN and infinity: they reach the results whose windows see them, and no others.
 
 The engine multiplies and adds as IEEE 754 says, so what remains are its two shortcuts: zeros around the image, which
-weights that are not finite turn into NaN, and Winograd's algorithm, which mixes the pixels of a tile.
+weights that are not finite turn into NaN, and algorithms that mix pixels: Winograd's, and vectors that several pixels
+share.
 """
 
 import math
@@ -23,10 +24,10 @@ def is_finite(array):
 
 
 def mend(y, operations, arrays, x, method="predict"):
-    """Compute again, directly, the samples of a result by Winograd's algorithm that are not finite.
+    """Compute again, pixel by pixel, the samples of a result that are not finite, by an algorithm that mixes pixels.
 
-    The algorithm mixes the pixels of a tile, so NaN and infinity in x reach the results of windows beside them, and its
-    sums, a hundred times larger on the way, overflow early. Every result that this harmed is not finite.
+    NaN and infinity in x reach the results of windows beside them. Winograd's sums, a hundred times larger on the way,
+    overflow early, too. Every result that this harmed is not finite.
     """
     if y.size == 0:
         return

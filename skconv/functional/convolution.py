@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .._geometry import MAX_ELEMENTS, Window, check_choice, check_int, check_real, per_axis, resolve_window
-from .._network import Network, choose_algorithm
+from .._network import Network
 from .._operations import ALGORITHMS, PADDING_MODES, Convolution, Pad
+from .._plan import mixes_pixels
 from ._finite import conv_where_the_image_is, is_finite, mend, transpose_where_the_image_is
 from ._run import as_array, as_images, check_out, check_size, is_plain, result_dtype, run
 
@@ -18,7 +19,7 @@ class Bound:
     """A call of `conv` or `conv_transpose` for one shape of image and weights, every parameter checked."""
 
     operations: tuple
-    direct: tuple | None  # the same without Winograd's algorithm, where that would run
+    direct: tuple | None  # the same pixel by pixel, where the algorithm chosen mixes pixels
     out_shape: tuple  # of one sample
     pads_zeros: bool  # whether taps fall on zeros outside the image
 
@@ -83,7 +84,8 @@ def conv(
     Notes
     -----
     NaN and infinity reach exactly those results whose windows see them: padded zeros are skipped, not multiplied, and
-    samples to which Winograd's algorithm gave a result that is not finite are computed again directly. Weights that
+    samples to which an algorithm that mixes pixels (Winograd's, or a few filters for several pixels at once) gave a
+    result that is not finite are computed again, pixel by pixel. Weights that
     are not finite are right, too, but slow where there is zero padding.
 
     The bits of a sample's result depend neither on the other samples nor on memory layout and number of threads.
@@ -459,6 +461,6 @@ def _convolution(in_shape, out_shape, window, groups, has_bias, algorithm):
 
 def _bound(operations, out_shape, pads_zeros):
     direct = None
-    if choose_algorithm(operations[-1])[0] != "direct":
+    if mixes_pixels(operations[-1]):
         direct = (*operations[:-1], replace(operations[-1], algorithm="direct"))
     return Bound(operations, direct, out_shape, pads_zeros)

@@ -18,6 +18,8 @@ cdef extern from "tile.h" nogil:
     ctypedef void (*Tile "skconv_tile")(const Product *p, const real *A, const Py_ssize_t *a_rows, const real *B,
                                         int start, const real *bias, real *C, const Py_ssize_t *c_rows,
                                         int relu)
+    void column_sums "skconv_column_sums"(const real *x, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
+                                          real *sums)
     const Tile *tiles_1 "skconv_tiles_1"
     const Tile *tiles_2 "skconv_tiles_2"
     const Tile *tiles_4 "skconv_tiles_4"
@@ -166,15 +168,49 @@ cdef inline void transpose(
                          out + f * n_rows + k, n_rows)
 
 
-cdef inline void column_sums(
-    const real *x,                  # n_rows of n_columns, `stride` apart
+cdef inline void band(
+    const real *w,                  # (n_rows, kernel, depth, n_columns)
     Py_ssize_t n_rows,
+    Py_ssize_t kernel,
+    Py_ssize_t depth,
     Py_ssize_t n_columns,
-    Py_ssize_t stride,
-    real *sums,                     # (n_columns,)   added to
+    Py_ssize_t n_pixels,            # that share a vector
+    bint reverse,                   # read the rows and columns of the kernel backwards
+    real *out,                      # (n_rows, kernel + n_pixels - 1, depth, LANES)   OUT
 ) noexcept nogil:
-    cdef Py_ssize_t _, f
-    for _ in range(n_rows):
-        for f in range(n_columns):
-            sums[f] += x[f]
-        x += stride
+    """out[r, k, c, (p, f)] = w[r, k - p, c, f], 0 where there is no such tap."""
+    cdef Py_ssize_t r, k, p, c, f, tap
+    for r in range(n_rows):
+        for k in range(kernel + n_pixels - 1):
+            for c in range(depth):
+                for f in range(LANES):
+                    out[f] = 0
+                for p in range(max(0, k - kernel + 1), min(n_pixels, k + 1)):
+                    tap = r * kernel + k - p
+                    if reverse:
+                        tap = n_rows * kernel - 1 - tap
+                    for f in range(n_columns):
+                        out[p * n_columns + f] = w[(tap * depth + c) * n_columns + f]
+                out += LANES
+
+
+cdef inline void add_band(
+    const real *sums,               # (n_rows, kernel + n_pixels - 1, depth, LANES)
+    Py_ssize_t n_rows,
+    Py_ssize_t kernel,
+    Py_ssize_t depth,
+    Py_ssize_t n_columns,
+    Py_ssize_t n_pixels,
+    real *out,                      # (n_rows, kernel, depth, n_columns)   added to
+) noexcept nogil:
+    """out[r, k, c, f] += sum_p sums[r, k + p, c, (p, f)]."""
+    cdef:
+        Py_ssize_t r, i, p, f
+        const real *line
+    for r in range(n_rows):
+        for i in range(kernel * depth):
+            for p in range(n_pixels):
+                line = sums + ((r * (kernel + n_pixels - 1) + p) * depth + i) * LANES + p * n_columns
+                for f in range(n_columns):
+                    out[f] += line[f]
+            out += n_columns
