@@ -11,10 +11,9 @@ Backward keeps of the forward pass: y, and one uint8 per pooled value (which tap
 
     dz = pooled gradient * act'(y), put where the maximum was, with a margin of zeros          (per line)
     dw[k, c, f] += sum_{sample, o} x[o * stride + k * dilation - pad, c] * dz[o, f]            (one product)
-    dx[i, c] = sum_{k, f} dz[(i + pad - k * dilation) / stride, f] * w[k, c, f]                (a product per phase)
+    dx[i, c] = sum_{k, f} dz[(i + pad - k * dilation) / stride, f] * w[k, c, f]                (input_gradient.pyx)
 
-where only the taps for which the division is exact belong to a phase (i + pad) mod stride, and pixels without taps
-are zero.  Input maps carry the zero padding as a margin, so no loop has edge cases.
+Input maps carry the zero padding as a margin, so no loop has edge cases.
 
 Where filters fall into groups that see channels of their own, every product is one per group, on other columns; where
 every filter sees one channel and every channel has one filter, it is one product column by column (depthwise).
@@ -27,6 +26,8 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
+from .input_gradient import phases_of_axis
+from .input_gradient cimport InputGradient
 from .layer cimport Layer, Pass, Tables, round_up
 from .side_by_side cimport SideBySide, SideBySideGradient, pixels_per_vector
 from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Multiply, Product, Run, Windows
@@ -38,38 +39,6 @@ cdef enum:
     BLOCK_PIXELS = 256
     BLOCK_TILES = 32        # Winograd: three register tiles of rows; planes of 64 channels take 590 KiB
     SUMMED_SAMPLES = 4      # whose weights' gradient Winograd's algorithm sums before the transform: rounding grows
-
-cdef struct Phase:
-    # Input pixels whose gradient takes the same taps: a lattice with the strides of the convolution.
-    Py_ssize_t n[3]             # lattice points per axis
-    Py_ssize_t first[3]         # the first one's input coordinate ...
-    Py_ssize_t dz_first[3]      # ... and the coordinate in dz of a tap with shift zero
-    Product product
-    Py_ssize_t block            # lines per product
-    Py_ssize_t *dz_rows
-    Py_ssize_t *dx_rows
-
-
-def phases_of_axis(size, kernel, stride, dilation, before):
-    """The phases of one axis that have taps.
-
-    Input coordinate i = first + stride * j belongs to lattice point q = dz_first + j of the output; tap k reaches it
-    from output coordinate q - shift.
-
-    Returns
-    -------
-    list of (first, n, dz_first, [(tap, shift), ...])
-    """
-    members = {}
-    for tap in range(kernel):
-        phase = tap * dilation % stride
-        members.setdefault(phase, []).append((tap, (tap * dilation - phase) // stride))
-    phases = []
-    for phase, taps in sorted(members.items()):
-        first = (phase - before) % stride
-        if first < size:
-            phases.append((first, (size - 1 - first) // stride + 1, (first + before - phase) // stride, taps))
-    return phases
 
 
 cdef class Convolution(Layer):
@@ -120,7 +89,6 @@ cdef class Convolution(Layer):
         bint is_winograd
         bint shares_vectors
         SideBySide beside                   # for z, or None
-        SideBySide beside_dx
         SideBySideGradient beside_dw
         Py_ssize_t beside_offset            # of its sums, in scratch
         Winograd winograd                   # for z
@@ -156,10 +124,8 @@ cdef class Convolution(Layer):
         Product weight_product
         Py_ssize_t weight_block             # lines per product
         Py_ssize_t *gradient_rows
-        Py_ssize_t n_phases
         int32_t *mask                       # (n_channels, n_filters): all bits where connected, or NULL
-        bint has_gaps                       # some input pixels have no taps
-        Phase *phases
+        InputGradient by_phases             # unless Winograd's
         char *packed                        # weights of every tap, transposed
 
     def __init__(self, kernels, x, y, *, window, out, activation, pool=None, index_origin=0, index_sample=0,
@@ -353,61 +319,18 @@ cdef class Convolution(Layer):
         if self.needs_dx:
             self.packed = self.tables.bytes((self.depth * self.n_filters + 64) * self.itemsize)
             if not self.is_winograd:
-                self._build_phases(axes)
+                self.by_phases = InputGradient(
+                    self._kernels, axes=axes, size=self.x.size, kernel=self.kernel, stride=self.stride,
+                    n_channels=self.x.channels, n_filters=self.n_filters, n_products=self.n_products,
+                    group_channels=self.group_channels, group_filters=self.group_filters,
+                    is_depthwise=self.is_depthwise, dz_depth=self.dz_depth, dz_line=self.dz_line,
+                    n_pixels=self._pixels_per_vector(self.x.channels, self.n_filters, self.x.size[2]))
 
     cdef int32_t *_mask_of(self, connections) except NULL:
         cdef const int32_t[::1] bits = -np.repeat(connections, self.itemsize // 4).astype(np.int32)
         cdef int32_t *mask = self.tables.ints(bits.shape[0])
         memcpy(mask, &bits[0], bits.shape[0] * sizeof(int32_t))
         return mask
-
-    def _build_phases(self, axes):
-        cdef:
-            Phase *phase
-            Run *runs
-            Py_ssize_t line, w, k, tap, n_taps, n_pixels, covered = 0
-        self.n_phases = len(axes[0]) * len(axes[1]) * len(axes[2])
-        self.phases = <Phase *> self.tables.bytes(self.n_phases * sizeof(Phase))
-        phase = self.phases
-        for axis_d in axes[0]:
-            for axis_h in axes[1]:
-                for axis_w in axes[2]:
-                    for axis, (first, n, dz_first, _) in enumerate((axis_d, axis_h, axis_w)):
-                        phase.first[axis], phase.n[axis] = first, n
-                        phase.dz_first[axis] = dz_first
-                    covered += phase.n[0] * phase.n[1] * phase.n[2]
-                    n_taps = len(axis_d[3]) * len(axis_h[3]) * len(axis_w[3])
-                    runs = self.tables.runs(n_taps)
-                    k = 0
-                    # Descending taps read dz forwards; the filters of a tap are one run.
-                    for tap_d, shift_d in reversed(axis_d[3]):
-                        for tap_h, shift_h in reversed(axis_h[3]):
-                            for tap_w, shift_w in reversed(axis_w[3]):
-                                tap = (tap_d * self.kernel[1] + tap_h) * self.kernel[2] + tap_w
-                                runs[k].a = -(shift_d * self.dz_depth + shift_h * self.dz_line
-                                              + shift_w * self.n_filters)
-                                runs[k].b = tap * self.n_filters * self.group_channels
-                                k += 1
-                    phase.product = Product(runs, n_taps, self.group_filters, 1, self.group_channels)
-                    phase.block = max(1, min(phase.n[1], BLOCK_PIXELS // phase.n[2]))
-                    n_pixels = self._pixels_per_vector(self.x.channels, self.n_filters, phase.n[2])
-                    if n_pixels > 1 and self.n_phases == 1:
-                        self.beside_dx = SideBySide(
-                            self._kernels, n_pixels=n_pixels, kernel=self.kernel[2], depth=self.n_filters,
-                            row_offsets=[runs[i].a for i in range(0, n_taps, self.kernel[2])],
-                            n_columns=self.x.channels, width=phase.n[2], max_lines=phase.block, a_line=self.dz_line,
-                            c_line=self.x.size[2] * self.x.channels, overruns=False)
-                    phase.dz_rows = self.tables.sizes(phase.block * phase.n[2])
-                    phase.dx_rows = self.tables.sizes(phase.block * phase.n[2])
-                    k = 0
-                    for line in range(phase.block):
-                        for w in range(phase.n[2]):
-                            phase.dz_rows[k] = line * self.dz_line + w * self.n_filters
-                            phase.dx_rows[k] = (line * self.stride[1] * self.x.size[2]
-                                                + w * self.stride[2]) * self.x.channels
-                            k += 1
-                    phase += 1
-        self.has_gaps = covered < self.x.size[0] * self.x.size[1] * self.x.size[2]
 
     cdef void prepare(self, bint backward) noexcept nogil:
         cdef Py_ssize_t tap, size = self.group_channels * self.n_filters * self.itemsize
@@ -422,8 +345,8 @@ cdef class Convolution(Layer):
                              self.packed + tap * size)
         if self.is_winograd:
             self.winograd_dx.prepare(self.packed, True)
-        if self.beside_dx is not None:
-            self.beside_dx.prepare(self.packed, NULL, True)
+        else:
+            self.by_phases.prepare(self.packed)
 
     cdef void _convolve(self, const Pass *p, const char *x, Py_ssize_t d, Py_ssize_t h, Py_ssize_t lines, char *c,
                         bint relu) noexcept nogil:
@@ -621,35 +544,10 @@ cdef class Convolution(Layer):
                                  NULL if self.bias == NULL else p.gradients + self.bias_offset)
 
     cdef void _input_gradient(self, const Pass *p, char *dx, const char *dz) noexcept nogil:
-        cdef:
-            Phase *phase
-            Py_ssize_t i, d, h, lines, dz_at, dx_at, g, f
         if self.is_winograd:
             self._input_gradient_by_tiles(p, dx, dz)
             return
-        if self.has_gaps:
-            memset(dx, 0, self.x.values * self.itemsize)
-        for i in range(self.n_phases):
-            phase = self.phases + i
-            for d in range(phase.n[0]):
-                h = 0
-                while h < phase.n[1]:
-                    lines = min(phase.block, phase.n[1] - h)
-                    dz_at = ((phase.dz_first[0] + d) * self.dz_depth
-                             + (phase.dz_first[1] + h) * self.dz_line
-                             + (phase.dz_first[2]) * self.n_filters)
-                    dx_at = (((phase.first[0] + d * self.stride[0]) * self.x.size[1]
-                              + phase.first[1] + h * self.stride[1]) * self.x.size[2]
-                             + phase.first[2]) * self.x.channels
-                    if self.beside_dx is not None:
-                        self.beside_dx.run(dz + dz_at * self.itemsize, lines, dx + dx_at * self.itemsize, False)
-                    for g in range(self.n_products if self.beside_dx is None else 0):
-                        f = g * self.group_filters
-                        self.multiply(&phase.product, lines * phase.n[2], self.x.channels // self.n_products,
-                                      dz + (dz_at + f) * self.itemsize, phase.dz_rows,
-                                      self.packed + f * self.group_channels * self.itemsize, START_AT_ZERO, NULL,
-                                      dx + (dx_at + g * self.group_channels) * self.itemsize, phase.dx_rows, False)
-                    h += phase.block
+        self.by_phases.run(dx, dz, self.packed)
 
     cdef void _input_gradient_by_tiles(self, const Pass *p, char *dx, const char *dz) noexcept nogil:
         """The correlation of dz with the kernel turned by half a circle, by Winograd's algorithm."""

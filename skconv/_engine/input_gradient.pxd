@@ -1,0 +1,37 @@
+from .layer cimport Tables
+from .side_by_side cimport SideBySide
+from .table cimport Kernels, Multiply, Product
+
+
+cdef struct Phase:
+    # Input pixels whose gradient takes the same taps: a lattice with the strides of the convolution.
+    Py_ssize_t n[3]             # lattice points per axis
+    Py_ssize_t first[3]         # the first one's input coordinate ...
+    Py_ssize_t dz_first[3]      # ... and the coordinate in dz of a tap with shift zero
+    Product product
+    Py_ssize_t block            # lines per product
+    Py_ssize_t *dz_rows
+    Py_ssize_t *dx_rows
+
+
+cdef class InputGradient:
+    cdef:
+        const Kernels *k
+        Tables tables
+        Multiply multiply
+        Py_ssize_t[3] size
+        Py_ssize_t[3] stride
+        Py_ssize_t n_channels
+        Py_ssize_t n_filters
+        Py_ssize_t n_products
+        Py_ssize_t group_channels
+        Py_ssize_t group_filters
+        Py_ssize_t dz_depth         # elements
+        Py_ssize_t dz_line
+        Py_ssize_t n_phases
+        Phase *phases
+        bint has_gaps               # some input pixels have no taps
+        SideBySide beside           # or None
+
+    cdef void prepare(self, const char *packed) noexcept nogil
+    cdef void run(self, char *dx, const char *dz, const char *packed) noexcept nogil

@@ -1,0 +1,148 @@
+"""The gradient of a convolution by its input, from dz with a margin of zeros.
+
+    dx[i, c] = sum_{k, f} dz[(i + pad - k * dilation) / stride, f] * w[k, c, f]
+
+Only the taps for which the division is exact belong to a phase (i + pad) mod stride; a phase is an ordinary product
+over blocks of lines of a lattice of input pixels. Pixels without taps are zero.
+"""
+from libc.string cimport memset
+
+from .layer cimport Tables, kernels_of
+from .side_by_side cimport SideBySide
+from .table cimport START_AT_ZERO, Product, Run
+
+cdef enum:
+    BLOCK_PIXELS = 256      # per product, as in the forward pass
+
+
+def phases_of_axis(size, kernel, stride, dilation, before):
+    """The phases of one axis that have taps.
+
+    Input coordinate i = first + stride * j belongs to lattice point q = dz_first + j of the output; tap k reaches it
+    from output coordinate q - shift.
+
+    Returns
+    -------
+    list of (first, n, dz_first, [(tap, shift), ...])
+    """
+    members = {}
+    for tap in range(kernel):
+        phase = tap * dilation % stride
+        members.setdefault(phase, []).append((tap, (tap * dilation - phase) // stride))
+    phases = []
+    for phase, taps in sorted(members.items()):
+        first = (phase - before) % stride
+        if first < size:
+            phases.append((first, (size - 1 - first) // stride + 1, (first + before - phase) // stride, taps))
+    return phases
+
+
+cdef class InputGradient:
+    """See the head of the file.
+
+    Parameters
+    ----------
+    kernels : capsule
+    axes : list of 3 lists
+        Phases of every axis.
+    size, kernel, stride : sequence of 3 ints
+        Extents of input and kernel, and strides.
+    n_channels, n_filters, n_products, group_channels, group_filters : int
+        As in Convolution.
+    is_depthwise : bool
+    dz_depth, dz_line : int
+        Elements between depth slices and lines of dz.
+    n_pixels : int
+        That share a vector; the convolution then has one phase.
+    """
+
+    def __init__(self, kernels, *, axes, size, kernel, stride, n_channels, n_filters, n_products, group_channels,
+                 group_filters, is_depthwise, dz_depth, dz_line, n_pixels):
+        cdef:
+            Phase *phase
+            Run *runs
+            Py_ssize_t line, w, k, tap, n_taps, covered = 0
+        self.k = kernels_of(kernels)
+        self.tables = Tables()
+        self.multiply = self.k.depthwise if is_depthwise else self.k.product
+        for axis in range(3):
+            self.size[axis], self.stride[axis] = size[axis], stride[axis]
+        self.n_channels, self.n_filters, self.n_products = n_channels, n_filters, n_products
+        self.group_channels, self.group_filters = group_channels, group_filters
+        self.dz_depth, self.dz_line = dz_depth, dz_line
+        self.n_phases = len(axes[0]) * len(axes[1]) * len(axes[2])
+        self.phases = <Phase *> self.tables.bytes(self.n_phases * sizeof(Phase))
+        phase = self.phases
+        for axis_d in axes[0]:
+            for axis_h in axes[1]:
+                for axis_w in axes[2]:
+                    for axis, (first, n, dz_first, _) in enumerate((axis_d, axis_h, axis_w)):
+                        phase.first[axis], phase.n[axis] = first, n
+                        phase.dz_first[axis] = dz_first
+                    covered += phase.n[0] * phase.n[1] * phase.n[2]
+                    n_taps = len(axis_d[3]) * len(axis_h[3]) * len(axis_w[3])
+                    runs = self.tables.runs(n_taps)
+                    k = 0
+                    # Descending taps read dz forwards; the filters of a tap are one run.
+                    for tap_d, shift_d in reversed(axis_d[3]):
+                        for tap_h, shift_h in reversed(axis_h[3]):
+                            for tap_w, shift_w in reversed(axis_w[3]):
+                                tap = (tap_d * kernel[1] + tap_h) * kernel[2] + tap_w
+                                runs[k].a = -(shift_d * self.dz_depth + shift_h * self.dz_line
+                                              + shift_w * self.n_filters)
+                                runs[k].b = tap * self.n_filters * self.group_channels
+                                k += 1
+                    phase.product = Product(runs, n_taps, self.group_filters, 1, self.group_channels)
+                    phase.block = max(1, min(phase.n[1], BLOCK_PIXELS // phase.n[2]))
+                    if n_pixels > 1 and self.n_phases == 1:
+                        self.beside = SideBySide(
+                            kernels, n_pixels=n_pixels, kernel=kernel[2], depth=n_filters,
+                            row_offsets=[runs[i].a for i in range(0, n_taps, kernel[2])], n_columns=n_channels,
+                            width=phase.n[2], max_lines=phase.block, a_line=dz_line,
+                            c_line=stride[1] * size[2] * n_channels, overruns=False)
+                    phase.dz_rows = self.tables.sizes(phase.block * phase.n[2])
+                    phase.dx_rows = self.tables.sizes(phase.block * phase.n[2])
+                    k = 0
+                    for line in range(phase.block):
+                        for w in range(phase.n[2]):
+                            phase.dz_rows[k] = line * self.dz_line + w * self.n_filters
+                            phase.dx_rows[k] = (line * self.stride[1] * self.size[2]
+                                                + w * self.stride[2]) * self.n_channels
+                            k += 1
+                    phase += 1
+        self.has_gaps = covered < self.size[0] * self.size[1] * self.size[2]
+
+    cdef void prepare(self, const char *packed) noexcept nogil:
+        """Take note of the weights of every tap, transposed."""
+        if self.beside is not None:
+            self.beside.prepare(packed, NULL, True)
+
+    cdef void run(self, char *dx, const char *dz, const char *packed) noexcept nogil:
+        """One sample; dx has no gaps."""
+        cdef:
+            Phase *phase
+            Py_ssize_t i, d, h, lines, dz_at, dx_at, g, f, itemsize = self.k.itemsize
+        if self.has_gaps:
+            memset(dx, 0, self.size[0] * self.size[1] * self.size[2] * self.n_channels * itemsize)
+        for i in range(self.n_phases):
+            phase = self.phases + i
+            for d in range(phase.n[0]):
+                h = 0
+                while h < phase.n[1]:
+                    lines = min(phase.block, phase.n[1] - h)
+                    dz_at = ((phase.dz_first[0] + d) * self.dz_depth
+                             + (phase.dz_first[1] + h) * self.dz_line
+                             + (phase.dz_first[2]) * self.n_filters)
+                    dx_at = (((phase.first[0] + d * self.stride[0]) * self.size[1]
+                              + phase.first[1] + h * self.stride[1]) * self.size[2]
+                             + phase.first[2]) * self.n_channels
+                    h += phase.block
+                    if self.beside is not None:
+                        self.beside.run(dz + dz_at * itemsize, lines, dx + dx_at * itemsize, False)
+                        continue
+                    for g in range(self.n_products):
+                        f = g * self.group_filters
+                        self.multiply(&phase.product, lines * phase.n[2], self.n_channels // self.n_products,
+                                      dz + (dz_at + f) * itemsize, phase.dz_rows,
+                                      packed + f * self.group_channels * itemsize, START_AT_ZERO, NULL,
+                                      dx + (dx_at + g * self.group_channels) * itemsize, phase.dx_rows, False)
