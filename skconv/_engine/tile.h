@@ -85,7 +85,7 @@ typedef void (*skconv_tile)(const skconv_product *p, const skconv_real *A, const
 #endif
 
 /* Keeps one offset and one pointer: with four steps unrolled, GCC computes three more of each instead, and the addresses
- * of the rows no longer fit the general registers (6 filters, 16 channels, 14 rows of one vector: 125 against 145
+ * of the rows no longer fit the general registers (6 filters, 16 channels, 14 rows of one vector: 125 against 143
  * GFLOP/s; with two vectors a row, there is time enough between two loads). */
 #if defined(__x86_64__)
 #define SKCONV_KEEP_ADDRESSES(o, b) __asm__("" : "+r"(o), "+r"(b))
@@ -192,10 +192,10 @@ typedef void (*skconv_tile)(const skconv_product *p, const skconv_real *A, const
 
 /* Rows of the largest tile with 1, 2 and 4 vectors a row.  With R registers, MR*NV + NV + 1 <= R, and NV + MR loads
  * should not outnumber the MR*NV multiplications of a step; 6x4 serves small maps, whose few rows would leave the
- * adders of a 14x2 tile waiting. AVX2 and SSE have 16 registers: four vectors a row spill (GCC 12.2). */
+ * adders of a 14x2 tile waiting. More than 12 rows of one vector leave no registers for their addresses. AVX2 and SSE have 16 registers: four vectors a row spill (GCC 12.2). */
 #if defined(__AVX512F__)
-SKCONV_TILES_14(1) SKCONV_TILES_14(2) SKCONV_TILES_6(4)
-static const skconv_tile skconv_tiles_1[] = {NULL, SKCONV_NAMES_14(1)};
+SKCONV_TILES_12(1) SKCONV_TILES_14(2) SKCONV_TILES_6(4)
+static const skconv_tile skconv_tiles_1[] = {NULL, SKCONV_NAMES_12(1)};
 static const skconv_tile skconv_tiles_2[] = {NULL, SKCONV_NAMES_14(2)};
 static const skconv_tile skconv_tiles_4[] = {NULL, SKCONV_NAMES_6(4)};
 #elif defined(__AVX2__)
