@@ -173,6 +173,7 @@ class Step:
     y: MapLayout | None = None
     weights: object = None  # its Segment, where it has weights
     statistics: np.ndarray | None = None  # running mean and variance, where it has some
+    blocks: np.ndarray | None = None  # weights by task, where a wide layer has them so
     side_bytes: int = 0  # per sample, of what it keeps beside its output, in prediction too
     index_origin: int = 0
     index_sample: int = 0
@@ -205,7 +206,7 @@ class Step:
         return _round_up(math.prod(pool.out_shape) * wide)
 
 
-def fuse(operations, segments, itemsize, statistics=None):
+def fuse(operations, segments, itemsize, statistics=None, blocks=None):
     """Turn operations into steps: pooling joins the convolution before it, what cannot be fused stands alone."""
     steps = []
     for i, operation in enumerate(operations):
@@ -223,8 +224,9 @@ def fuse(operations, segments, itemsize, statistics=None):
             before.pool = operation
             continue
         step = Step(
-            operation, weights=segments.get(i), statistics=(statistics or {}).get(i), repeats=_repeats(operation)
-        )
+            operation, weights=segments.get(i), statistics=(statistics or {}).get(i), blocks=(blocks or {}).get(i),
+            repeats=_repeats(operation),
+        )  # fmt: skip
         if step.repeats > 1:
             steps.append(Step(Repeat(operation.name, operation.in_shape, step.in_shape)))
         steps.append(step)
@@ -234,12 +236,16 @@ def fuse(operations, segments, itemsize, statistics=None):
         if isinstance(operation, Convolution | DenseProduct | BatchNormalization):
             step.activation = operation.activation
             step.is_winograd = isinstance(operation, Convolution) and is_winograd(operation)
-            if isinstance(operation, DenseProduct):
-                step.is_wide = math.prod(operation.coef_shape) * itemsize > WIDE_BYTES
+            step.is_wide = is_wide(operation, itemsize)
             if step.activation not in MONOTONE or (step.is_wide and step.activation != "identity"):
                 steps.append(Step(Activate(operation.name, operation.out_shape, operation.out_shape, step.activation)))
                 step.activation = "identity"
     return steps
+
+
+def is_wide(operation, itemsize):
+    """Whether an operation is a dense layer whose weights are a stage's."""
+    return isinstance(operation, DenseProduct) and math.prod(operation.coef_shape) * itemsize > WIDE_BYTES
 
 
 def gaussian(kernel_size, n):
@@ -374,18 +380,21 @@ class Plan:
     reads_data : bool
         Whether the data will be of the network's precision: then a first layer that wants neither margin nor
         standardisation reads them where they lie. Only for predictions.
+    blocks : dict of int to ndarray or None
+        Weights of wide layers by blocks of columns, by operation, for predictions to read.
     """
 
     def __init__(
         self, operations, segments, weights, *, statistics=None, isa=None, n_threads=1, capacity=0, by_units=False,
-        mean=None, scale=None, augment=None, wants_dx=False, reads_data=False,
+        mean=None, scale=None, augment=None, wants_dx=False, reads_data=False, blocks=None,
     ):  # fmt: skip
         self.by_units, self.reads_data = by_units, reads_data
+        self.is_prepared = False  # whether the weights are there in the forms that layers want
         self.weights, self.statistics = weights, statistics  # keeps the memory alive that the engine points into
         itemsize = weights.itemsize
         table = kernels(weights.dtype.name, isa)
         trains = capacity > 0
-        steps = fuse(operations, segments, itemsize, statistics)
+        steps = fuse(operations, segments, itemsize, statistics, blocks or {})
         in_shape = operations[0].in_shape
 
         # Maps: one between every two steps, with the margin and the shape that the later step wants.
@@ -428,7 +437,7 @@ class Plan:
         self.keeps_batch = len(stages) > 1
         if self.keeps_batch:
             self.capacity = capacity or max(1, min(MAX_STAGED, STAGED_BYTES // sample_bytes))
-            n_places = self.capacity
+            n_places = n_threads if by_units else self.capacity
         else:
             self.capacity = capacity or self.chunk
             n_places = n_threads if by_units else self.chunk * n_threads
@@ -508,7 +517,7 @@ class Plan:
             return DenseLayer(
                 table, step.x, step.y, activation=activation, is_wide=step.is_wide,
                 max_samples=max(self.chunk, self.n_dense_samples(step)), trains=goes_back, learns=step.learns,
-                **common,
+                blocks=step.blocks, **common,
             )  # fmt: skip
         if isinstance(operation, Pool):
             window = window_in_3d(operation.window)

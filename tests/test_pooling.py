@@ -212,7 +212,7 @@ def test_data_of_the_networks_precision_are_read_where_they_lie(isa, dtype, name
             np.testing.assert_array_equal(*results)
             np.testing.assert_array_equal(results[0], again)
             np.testing.assert_allclose(other, results[0], rtol=0, atol=1e-4)
-    first = plain._predictors[0]
+    (first,) = plain._predictors[False, True]
     assert first.copies_data == (name in ("same", "winograd", "depthwise", "only reshape"))
 
 

@@ -1,6 +1,9 @@
 from .layer cimport Layer, Pass, Tables
 from .table cimport Product
 
+cdef enum:
+    COLUMNS = 64        # per task: whole vectors in every precision and instruction set
+
 cdef class DenseLayer(Layer):
     cdef:
         Py_ssize_t n_inputs
@@ -24,6 +27,8 @@ cdef class DenseLayer(Layer):
         Py_ssize_t *inputs                  # 0, 1, 2 ...
         Py_ssize_t *weight_rows             # rows of n_units_out
         char *packed                        # w transposed
+        object blocks_array
+        const char *blocks                  # w by task, (n_inputs, COLUMNS) each, or NULL
 
     cdef void forward_task(self, const Pass *p, Py_ssize_t task) noexcept nogil
     cdef void backward_task(self, const Pass *p, Py_ssize_t task) noexcept nogil

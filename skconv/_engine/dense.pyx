@@ -17,8 +17,9 @@ from libc.string cimport memcpy, memset
 from .layer cimport Layer, Pass, Tables, round_up
 from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Product, Run
 
+COLUMNS_PER_TASK = COLUMNS
+
 cdef enum:
-    COLUMNS = 64        # per task: whole vectors in every precision and instruction set
     ROWS = 112          # per task of the weights' gradient: eight 14-row tiles
     DEPTH = 512         # pairs of factors per panel, which then takes 224 KiB at most (448 in float64)
     PANEL_SAMPLES = 28  # from here on a panel pays: two tiles read it
@@ -38,10 +39,12 @@ cdef class DenseLayer(Layer):
         Samples per call at most.
     trains, learns : bool
         Whether backward passes will follow, and whether they compute the weights' gradient.
+    blocks : ndarray of shape (n_tasks, n_inputs, COLUMNS) or None
+        The weights by task, which forward passes then read in place of those of the network: from end to end.
     """
 
     def __init__(self, kernels, x, y, *, activation, is_wide=False, max_samples=1, trains=True, learns=True,
-                 is_output=False, needs_dx=True):
+                 blocks=None, is_output=False, needs_dx=True):
         super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
         self.n_inputs = self.x.values
         self.n_units_out = self.y.values
@@ -50,12 +53,16 @@ cdef class DenseLayer(Layer):
         self.learns = learns
         self.tables = Tables()
         self.n_forward_tasks = (self.n_units_out + COLUMNS - 1) // COLUMNS
+        self.n_units = self.n_forward_tasks
         self.n_column_tasks = (self.n_inputs + COLUMNS - 1) // COLUMNS if self.needs_dx else 0
         self.n_row_tasks = (self.n_inputs + ROWS - 1) // ROWS if learns else 0
         self.n_backward_tasks = self.n_column_tasks + self.n_row_tasks + (1 if learns else 0)
         self.x_samples = self._rows(max_samples, self.x.sample // self.itemsize)
         self.y_samples = self._rows(max_samples, self.y.sample // self.itemsize)
-        self.forward_product = self._run(self.n_inputs, 1, self.n_units_out)
+        self.forward_product = self._run(self.n_inputs, 1, self.n_units_out if blocks is None else COLUMNS)
+        if blocks is not None:
+            self.blocks_array = blocks
+            self.blocks = <const char *> <size_t> blocks.__array_interface__["data"][0]
         if is_wide:
             self.panel_product = self._run(DEPTH, 1, COLUMNS)
             self.scratch_size = round_up((DEPTH * ROWS + 64) * self.itemsize)
@@ -94,17 +101,23 @@ cdef class DenseLayer(Layer):
 
     cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
         cdef Pass one = p[0]
+        cdef Py_ssize_t task
         one.n = 1
         one.place += i
         if one.out != NULL:
             one.out += i * one.out_sample
-        self._columns(&one, 0, self.n_units_out)
+        if self.blocks == NULL:
+            self._columns(&one, first * COLUMNS, min(last * COLUMNS, self.n_units_out))
+            return
+        for task in range(first, last):
+            self.forward_task(&one, task)
 
     cdef void forward_task(self, const Pass *p, Py_ssize_t task) noexcept nogil:
         cdef:
             Py_ssize_t first = task * COLUMNS, last = min((task + 1) * COLUMNS, self.n_units_out), k = 0, depth
             Py_ssize_t row = self.n_units_out * self.itemsize, at = first * self.itemsize
-            char *panel = p.scratch + self.scratch_offset
+            Py_ssize_t width = last - first if self.blocks == NULL else COLUMNS
+            const char *panel = p.scratch + self.scratch_offset
             Product product = self.panel_product
             int start = START_AT_ZERO if self.bias == NULL else START_AT_BIAS
         if p.n < PANEL_SAMPLES:
@@ -112,8 +125,11 @@ cdef class DenseLayer(Layer):
             return
         while k < self.n_inputs:
             depth = min(DEPTH, self.n_inputs - k)
-            self._copy_rows(self.weights + k * row + at, depth, row, last - first, panel)
-            product.length, product.b_step = depth, last - first
+            if self.blocks == NULL:
+                self._copy_rows(self.weights + k * row + at, depth, row, width, <char *> panel)
+            else:   # a block is panels one behind the other
+                panel = self.blocks + (task * self.n_inputs + k) * COLUMNS * self.itemsize
+            product.length, product.b_step = depth, width
             self.k.product(&product, p.n, last - first, self.input(p, 0) + k * self.itemsize, self.x_samples, panel,
                            start, NULL if self.bias == NULL else self.bias + at, self.output(p, 0) + at,
                            self.y_samples, False)
@@ -131,8 +147,11 @@ cdef class DenseLayer(Layer):
     cdef void _columns(self, const Pass *p, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
         cdef:
             Py_ssize_t i, at = first * self.itemsize
+            const char *weights = self.weights + at
             char *y = self.output(p, 0)
-        self.k.product(&self.forward_product, p.n, last - first, self.input(p, 0), self.x_samples, self.weights + at,
+        if self.blocks != NULL:
+            weights = self.blocks + first // COLUMNS * self.n_inputs * COLUMNS * self.itemsize
+        self.k.product(&self.forward_product, p.n, last - first, self.input(p, 0), self.x_samples, weights,
                        START_AT_ZERO if self.bias == NULL else START_AT_BIAS,
                        NULL if self.bias == NULL else self.bias + at, y + at,
                        self.y_samples, self.activation == RELU)

@@ -66,5 +66,6 @@ cdef class Predictor:
     cdef Py_ssize_t _forward_tasks(self, const Batch *b, Py_ssize_t stage) noexcept nogil
     cdef void _forward_task(self, const Batch *b, Py_ssize_t stage, Py_ssize_t task, int thread) noexcept nogil
     cdef void _predict_chunk(self, const Batch *b, Py_ssize_t task, int thread) noexcept nogil
+    cdef void _predict_alone(self, const Batch *b) noexcept nogil
     cdef void _units(self, const Batch *b, Py_ssize_t layer, Py_ssize_t phase, Py_ssize_t task, Py_ssize_t n_shares,
                      int thread) noexcept nogil

@@ -8,6 +8,7 @@ tiles of its results.
 Predictions have three ways, with the same bits: chunks through all layers where there is one stage; stage by stage,
 over as many samples as the maps hold; or, for fewer samples than threads, layer by layer, each cut into units.
 """
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from cython.parallel cimport parallel, prange, threadid
@@ -29,6 +30,21 @@ cdef bint check_signals() noexcept with gil:
     except KeyboardInterrupt:
         return True
     return False
+
+
+cdef char *address_of(object array, Py_ssize_t *n_bytes, Py_ssize_t *itemsize) except NULL:
+    """Where a C-contiguous array lies; its size and that of an element, where asked for.
+
+    By the buffer protocol: 0.1 microseconds, where ``__array_interface__`` takes nearly one.
+    """
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    if n_bytes != NULL:
+        n_bytes[0] = view.len
+    if itemsize != NULL:
+        itemsize[0] = view.itemsize
+    PyBuffer_Release(&view)     # who calls holds the array
+    return <char *> view.buf
 
 
 cdef class Predictor:
@@ -78,12 +94,12 @@ cdef class Predictor:
         self.scratch = self.tables.bytes(scratch_size * n_threads)
 
     cdef int _set_data(self, Batch *b, x) except -1:
-        """Point a batch at the data."""
-        cdef size_t address = x.__array_interface__["data"][0]
+        """Point a batch at the data, whose type is told by its width."""
+        cdef Py_ssize_t n_bytes = 0, itemsize = 0
         memset(b, 0, sizeof(Batch))
-        b.base.x = <const char *> address
-        b.base.x_sample = x.dtype.itemsize * <Py_ssize_t> (x.size // max(len(x), 1))
-        b.base.source = {"B": FROM_UINT8, "f": FROM_FLOAT32, "d": FROM_FLOAT64}[x.dtype.char]
+        b.base.x = address_of(x, &n_bytes, &itemsize)
+        b.base.x_sample = n_bytes // max(<Py_ssize_t> len(x), 1)
+        b.base.source = FROM_UINT8 if itemsize == 1 else FROM_FLOAT32 if itemsize == 4 else FROM_FLOAT64
         b.base.maps = self.maps
         b.chunk = self.chunk
         return 0
@@ -210,7 +226,18 @@ cdef class Predictor:
         (<Layer> self.layer_pointers[layer]).forward_units(&p, task // n_shares, share * n_units // n_shares,
                                                            (share + 1) * n_units // n_shares)
 
-    def predict(self, x, out, *, int n_threads, bint by_units, bint softmax, Py_ssize_t first=0):
+    cdef void _predict_alone(self, const Batch *b) noexcept nogil:
+        """A batch on the calling thread, without the work of making a team of one."""
+        cdef Py_ssize_t task, stage
+        if not self.keeps_batch:
+            for task in range((b.n + b.chunk - 1) // b.chunk):
+                self._predict_chunk(b, task, 0)
+            return
+        for stage in range(self.n_stages):
+            for task in range(self._forward_tasks(b, stage)):
+                self._forward_task(b, stage, task, 0)
+
+    def predict(self, x, out, *, int n_threads, bint by_units, bint softmax, Py_ssize_t first=0, bint prepares=True):
         """Run samples first, first + 1, ... of x forward, as many as `out` has rows.
 
         Parameters
@@ -221,19 +248,21 @@ cdef class Predictor:
             Share out the work inside samples, layer by layer: for a few large ones (at most `n_places`).
         softmax : bool
             Turn every output row into probabilities.
+        prepares : bool
+            Whether the weights may have changed since the last call.
         """
         cdef:
             Batch batch
             Batch *b = &batch
             Py_ssize_t n = len(out), done, task, layer, phase, n_tasks, stage, n_shares
             int thread, threads = max(1, min(n_threads, self.n_threads))
-            size_t address = out.__array_interface__["data"][0]
-            char *rows = <char *> address
-        for task in prange(self.n_layers, schedule="dynamic", num_threads=threads, nogil=True):
-            (<Layer> self.layer_pointers[task]).prepare(False)
+            char *rows = address_of(out, NULL, NULL)
         self._set_data(b, x)
         self._start()
         b.base.out_sample = self.n_outputs * self.k.itemsize
+        if prepares:
+            for task in prange(self.n_layers, schedule="dynamic", num_threads=threads, nogil=True):
+                (<Layer> self.layer_pointers[task]).prepare(False)
         done = 0
         while done < n:
             b.base.first = first + done
@@ -241,6 +270,14 @@ cdef class Predictor:
             b.n = n - done
             if by_units:
                 b.n = min(b.n, self.n_places)
+            elif self.keeps_batch:
+                b.n = min(b.n, self.capacity)
+            b.chunk = min(self.chunk, (b.n + threads - 1) // threads)
+            b.n_slots = n_tasks = (b.n + b.chunk - 1) // b.chunk
+            if threads == 1:
+                with nogil:
+                    self._predict_alone(b)
+            elif by_units:
                 with nogil, parallel(num_threads=threads):
                     thread = threadid()
                     for layer in range(self.n_layers):
@@ -250,22 +287,17 @@ cdef class Predictor:
                                 self._units(b, layer, phase, task, n_shares, thread)
                             skconv_barrier()
             elif not self.keeps_batch:
-                b.chunk = min(self.chunk, (b.n + threads - 1) // threads)
-                n_tasks = (b.n + b.chunk - 1) // b.chunk
                 for task in prange(n_tasks, schedule="dynamic", num_threads=threads, nogil=True):
                     self._predict_chunk(b, task, threadid())
             else:
-                b.n = min(b.n, self.capacity)
-                b.chunk = min(self.chunk, (b.n + threads - 1) // threads)
-                b.n_slots = (b.n + b.chunk - 1) // b.chunk
                 with nogil, parallel(num_threads=threads):
                     thread = threadid()
                     for stage in range(self.n_stages):
                         for task in prange(self._forward_tasks(b, stage), schedule="dynamic"):
                             self._forward_task(b, stage, task, thread)
                         skconv_barrier()
-                if self.is_interrupted:
-                    raise KeyboardInterrupt
+            if self.is_interrupted:
+                raise KeyboardInterrupt
             done += b.n
         if softmax:
             for task in range(n):

@@ -18,6 +18,7 @@ rate / (sqrt(v) + eps) for Adam, whose metric is diagonal (Duchi, Hazan and Sing
 
 The average of the weights follows them, average += share * (w - average)   (Polyak and Juditsky 1992).
 """
+from libc.float cimport DBL_MIN, FLT_MIN
 from libc.stdint cimport uint8_t
 
 from .real cimport exp, real, sqrt
@@ -58,9 +59,10 @@ cdef inline void load_line(
 
 
 cdef inline void softmax(real *x, Py_ssize_t n) noexcept nogil:
+    """In place; no share is quite 0, so that its logarithm is finite, and NaN spreads to all of them."""
     cdef:
         Py_ssize_t i
-        real top = x[0], total = 0
+        real top = x[0], total = 0, least = <real> (FLT_MIN if sizeof(real) == sizeof(float) else DBL_MIN)
     for i in range(1, n):
         top = max(top, x[i])
     for i in range(n):
@@ -68,6 +70,7 @@ cdef inline void softmax(real *x, Py_ssize_t n) noexcept nogil:
         total += x[i]
     for i in range(n):
         x[i] /= total
+        x[i] = least if x[i] < least else x[i]
 
 
 cdef enum:
