@@ -237,7 +237,7 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
             rng = self._generator()
             seed = int(rng.randint(np.iinfo(np.int32).max))
             samples, held = self._hold_out(X, images, y, weights, seed, validation)
-            continues = self.warm_start and hasattr(self, "coefs_")
+            continues = self.warm_start and self.__sklearn_is_fitted__()
             if continues:
                 if images.shape[1:] != self.image_shape_:
                     raise ValueError(
@@ -329,7 +329,7 @@ class BaseCNN(CallbackSupportMixin, FittedNetwork):
                 "partial_fit does not support early_stopping=True without validation data: pass X_val and y_val, the "
                 "same in every call"
             )
-        is_first = not hasattr(self, "coefs_")
+        is_first = not self.__sklearn_is_fitted__()
         if not is_first:
             self._check_classes(classes)
         images = self._read(X, reset=is_first)

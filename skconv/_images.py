@@ -21,6 +21,7 @@ MAX_SIGNAL_FEATURES = 64
 
 # What the engine reads as it is.
 DTYPES = ("uint8", "float32", "float64")
+_NAMES = {"B": "uint8", "f": "float32", "d": "float64"}  # by character code
 
 # Elements per step of the finite check: two passes over 512 KiB of float64 stay in the second-level cache.
 _BLOCK = 2**16
@@ -156,6 +157,10 @@ def read_images(estimator, X, *, reset, image_shape, spatial_ndim, dtypes=DTYPES
     """Check and convert as `check_images` does, without a trace in `estimator`."""
     name = type(estimator).__name__
     check_int(spatial_ndim, "spatial_ndim", minimum=1, maximum=3)
+    if not reset and _is_readable(estimator, X, dtypes):
+        if ensure_finite and not get_config()["assume_finite"]:
+            _check_finite(X, name)
+        return X.reshape(-1, *estimator.image_shape_)
     array = _as_numeric_array(X, estimator)
     _check_not_empty(array, name)
     fitted_shape = None if reset else getattr(estimator, "image_shape_", None)
@@ -178,6 +183,25 @@ def read_images(estimator, X, *, reset, image_shape, spatial_ndim, dtypes=DTYPES
     if ensure_finite and not get_config()["assume_finite"]:
         _check_finite(array, name)
     return array.reshape(-1, *shape)
+
+
+def _is_readable(estimator, X, dtypes):
+    """Whether X is what the engine reads, in the shape that was seen in `fit`: all but its values is then in order.
+
+    To find that out in the usual way takes longer than to predict an image of 8x8 pixels: 35 microseconds.
+    """
+    if type(X) is not np.ndarray or not X.flags.c_contiguous or hasattr(estimator, "feature_names_in_"):
+        return False
+    shape, dtype = getattr(estimator, "image_shape_", None), X.dtype
+    if shape is None or estimator.n_features_in_ != math.prod(shape):
+        return False
+    return (
+        (X.shape[1:] in (shape, (estimator.n_features_in_,)) or (*X.shape[1:], 1) == shape)
+        and len(X) > 0
+        and _NAMES.get(dtype.char) in dtypes
+        and dtype.isnative
+        and X.flags.aligned
+    )
 
 
 def remember_images(estimator, X, images):
@@ -398,7 +422,7 @@ def _channel_sums(flat, n_channels, row):
 def _as_readable_array(array, dtypes):
     """Return what the engine can read: an accepted dtype, C-contiguous, aligned, native byte order."""
     # By character code: where long double is as wide as double, the two dtypes are equal, but not to Cython.
-    name = {"B": "uint8", "f": "float32", "d": "float64"}.get(array.dtype.char, "")
+    name = _NAMES.get(array.dtype.char, "")
     if name not in dtypes:
         wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
         name = next(d for d in (("float64", "float32") if wide else ("float32", "float64")) if d in dtypes)

@@ -1,5 +1,6 @@
 """A network inside an estimator: what its layers give, what is fitted, what may be replaced."""
 
+import math
 import pickle
 
 import numpy as np
@@ -138,6 +139,45 @@ def test_layer_outputs_do_not_disturb_the_model():
         relu(convolved(standardized(classifier), classifier.coefs_[0], classifier.intercepts_[0])),
         rtol=0, atol=1e-4,
     )  # fmt: skip
+
+
+def test_arrays_that_were_read_may_be_edited_at_any_time():
+    """Predictions pack weights once until somebody reads them, and look at them in every call from then on."""
+    layers = [
+        ("conv1", Conv2DTransformer(32, 3, padding="same")), ("norm1", BatchNorm(activation="relu")),
+        ("conv2", Conv2DTransformer(32, 3, padding="same", activation="relu")), ("dense1", Dense(30)),
+    ]  # fmt: skip
+    classifier = CNNClassifier(layers=layers, max_iter=1, random_state=0).fit(X, Y)
+    assert classifier._fitted_network().is_constant and math.prod(classifier._network.coefs[3].shape) * 4 > 2**17
+    seen = [classifier.predict_proba(X)]
+    held = [array for array in (*classifier.coefs_, *classifier.intercepts_, *classifier.statistics_[0])
+            if array is not None]  # fmt: skip
+    np.testing.assert_array_equal(classifier.predict_proba(X), seen[0])
+    assert not classifier._fitted_network().is_constant
+    for _ in range(2):  # long after they were read
+        for array in held:
+            array[...] *= 1.1
+            seen.append(classifier.predict_proba(X))
+            assert np.abs(seen[-1] - seen[-2]).max() > 1e-7
+    again = pickle.loads(pickle.dumps(classifier))
+    assert again._fitted_network().is_constant
+    np.testing.assert_array_equal(again.predict_proba(X), seen[-1])
+
+
+@pytest.mark.parametrize("name", ["coefs_", "intercepts_", "statistics_"])
+def test_arrays_are_attributes_like_others(name):
+    classifier = small()
+    with pytest.raises(AttributeError, match=f"'CNNClassifier' object has no attribute '{name}'"):
+        getattr(classifier, name)
+    classifier.fit(X, Y).predict(X)
+    value = getattr(classifier, name)
+    assert value is getattr(classifier, name) is vars(classifier)[name]
+    setattr(classifier, name, value)
+    classifier.predict(X)
+    delattr(classifier, name)
+    assert not hasattr(classifier, name)
+    with pytest.raises(AttributeError, match="has no attribute"):
+        delattr(classifier, name)
 
 
 # ---- summary -------------------------------------------------------------------------------------------------------
