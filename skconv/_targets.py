@@ -99,6 +99,11 @@ class Labels:
     is_multilabel = False
 
     @property
+    def is_softmax(self):
+        """Whether probabilities are shares of the outputs' exponentials, which the engine can compute."""
+        return self.loss_name == "log_loss"
+
+    @property
     def n_outputs(self):
         return len(self.classes)
 
@@ -179,6 +184,7 @@ class MultiLabels:
     loss_name: str = "log_loss"
     label_smoothing: float = 0.0
     is_multilabel = True
+    is_softmax = False
 
     @property
     def n_outputs(self):

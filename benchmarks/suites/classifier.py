@@ -63,6 +63,10 @@ class _Predict:
         X_train, self.X_test, y_train, self.y_test = self.make_data()
         # How good the weights are does not change how long predicting takes.
         self.estimator = self.make_estimator().set_params(max_iter=1).fit(X_train[:1000], y_train[:1000])
+        self.predictor = self.estimator.predictor()
+        self.many = np.ascontiguousarray(self.X_test[:128], dtype=np.float32)
+        self.one = self.many[:1]
+        self.out = np.empty((128, self.predictor.n_outputs), dtype=self.predictor.dtype)
 
     def time_predict(self):
         """Time to predict the test images."""
@@ -71,6 +75,22 @@ class _Predict:
     def time_predict_one(self):
         """Time to predict one image."""
         self.estimator.predict(self.X_test[:1])
+
+    def time_predict_proba_one(self):
+        """Time to predict the probabilities of one image that needs no conversion."""
+        self.estimator.predict_proba(self.one)
+
+    def time_predictor_one(self):
+        """The same by the network compiled for prediction."""
+        self.predictor.predict_proba(self.one, out=self.out[:1])
+
+    def time_predictor_128(self):
+        """Time to predict the probabilities of 128 images."""
+        self.predictor.predict_proba(self.many, out=self.out)
+
+    def time_make_predictor(self):
+        """Time to compile the network for prediction."""
+        self.estimator.predictor()
 
     def peakmem_predict(self):
         """Peak memory of the process while it predicts."""
