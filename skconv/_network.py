@@ -299,6 +299,8 @@ class Network:
         }  # fmt: skip
         self._predictors = {}  # those that training made know nothing of blocks
         self._is_constant = True
+        if self._may_change:  # said by another thread in the meantime
+            self.thaw()
 
     def thaw(self):
         """From now on weights and statistics may change between predictions."""
