@@ -115,8 +115,8 @@ def test_winograd_matches_direct(isa, dtype, algorithm, in_shape, n_filters, win
 
 @pytest.mark.parametrize("shape", [(8, 8, 32), (16, 16, 64), (32, 32, 32), (11, 13, 33)], ids=str)
 @pytest.mark.parametrize("is_sparse", [False, True])
-def test_winograd_gradient_is_nearly_as_exact_as_direct(isa, shape, is_sparse):
-    """The weights' gradient in float32: root mean square errors of 1.5e-6 and 8 times the direct one's at most."""
+def test_winograd_gradient_is_as_exact_as_direct(isa, shape, is_sparse):
+    """The root mean square error of the weights' gradient in float32 is at most twice that of the direct sum."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((8, *shape)).astype(np.float32)
     dy = rng.standard_normal((8, *shape[:2], 32)).astype(np.float32)
@@ -130,7 +130,7 @@ def test_winograd_gradient_is_nearly_as_exact_as_direct(isa, shape, is_sparse):
         gradients.append(Network([operation], dtype=dtype, isa=isa).backward(x.astype(dtype), dy)[1])
     exact, direct, winograd = gradients
     errors = [np.sqrt(np.mean((gradient - exact) ** 2)) for gradient in (direct, winograd)]
-    assert 0 < errors[1] <= min(8 * errors[0], 1.5e-6 * np.sqrt(np.mean(exact**2)))
+    assert 0 < errors[1] <= 2 * errors[0]
     assert not np.array_equal(direct, winograd)
 
 

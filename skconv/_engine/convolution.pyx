@@ -32,13 +32,12 @@ from .layer cimport Layer, Pass, Tables, round_up
 from .side_by_side cimport SideBySide, SideBySideGradient, pixels_per_vector
 from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Multiply, Product, Run, Windows
 from .windows cimport PoolWindows
-from .winograd cimport GRADIENT_TILES, Winograd, WinogradGradient
+from .winograd cimport Winograd, WinogradGradient
 
 # Pixels per block of lines: enough for a dozen register tiles, few enough that 64 channels stay in 64 KiB.
 cdef enum:
     BLOCK_PIXELS = 256
     BLOCK_TILES = 32        # Winograd: three register tiles of rows; planes of 64 channels take 590 KiB
-    SUMMED_SAMPLES = 4      # whose weights' gradient Winograd's algorithm sums before the transform: rounding grows
 
 
 cdef class Convolution(Layer):
@@ -279,8 +278,7 @@ cdef class Convolution(Layer):
         if pool is not None:
             self.unpool = self._windows(pool, self.dz_depth, self.dz_line, self.n_filters)
         # A product over few pixels spends its time on loading and storing the gradient: gather samples.
-        pixels = GRADIENT_TILES * 16 if self.is_winograd else BLOCK_PIXELS
-        self.n_together = min(max_samples, max(1, pixels // (self.out[0] * self.out[1] * self.out[2])))
+        self.n_together = min(max_samples, max(1, BLOCK_PIXELS // (self.out[0] * self.out[1] * self.out[2])))
         if self.needs_dx and self.is_winograd:
             self.dx_block = self._lines_per_block(self.x.size[2])
             self.winograd_dx = Winograd(self._kernels, n_channels=self.n_filters, n_filters=self.x.channels,
@@ -424,7 +422,7 @@ cdef class Convolution(Layer):
             char *dz = p.scratch + self.scratch_offset + self.dz_offset + (
                 (self.dz_margin[0] * self.dz_depth + self.dz_margin[1] * self.dz_line
                  + self.dz_margin[2] * self.n_filters) * self.itemsize)
-            Py_ssize_t first, i, n, summed = 0
+            Py_ssize_t first, i, n
         if not self.learns and p.dx == NULL:
             return
         if self.beside_dw is not None:
@@ -435,12 +433,7 @@ cdef class Convolution(Layer):
             for i in range(n):
                 self._before_activation(p, first + i, dz + i * self.dz_sample)
             if self.learns and self.is_winograd:
-                self._weights_gradient_by_tiles(p, first, n, dz, summed == 0)
-                summed += n
-                if summed >= SUMMED_SAMPLES or first + n == p.n:
-                    self.winograd_dw.finish(p.scratch + self.scratch_offset + self.sums_offset,
-                                            p.gradients + self.gradient_offset)
-                    summed = 0
+                self._weights_gradient_by_tiles(p, first, n, dz)
             elif self.learns:
                 self._weights_gradient(p, first, n, dz)
             if p.dx != NULL:
@@ -450,6 +443,9 @@ cdef class Convolution(Layer):
         if self.beside_dw is not None:
             self.beside_dw.finish(p.scratch + self.scratch_offset + self.beside_offset,
                                   p.gradients + self.gradient_offset)
+        if self.learns and self.is_winograd:
+            self.winograd_dw.finish(p.scratch + self.scratch_offset + self.sums_offset,
+                                    p.gradients + self.gradient_offset)
         if self.learns and self.mask != NULL:
             self._mask_gradient(<int32_t *> (p.gradients + self.gradient_offset))
 
@@ -529,8 +525,8 @@ cdef class Convolution(Layer):
                                                p.gradients + self.bias_offset)
                 h += self.weight_block
 
-    cdef void _weights_gradient_by_tiles(self, const Pass *p, Py_ssize_t first, Py_ssize_t n, const char *dz,
-                                         bint begins) noexcept nogil:
+    cdef void _weights_gradient_by_tiles(self, const Pass *p, Py_ssize_t first, Py_ssize_t n,
+                                         const char *dz) noexcept nogil:
         cdef:
             const char *x = self.input(p, first)
             char *scratch = p.scratch + self.scratch_offset
@@ -539,7 +535,7 @@ cdef class Convolution(Layer):
             at = ((d - self.before[0]) * self.x.depth_stride - self.before[1] * self.x.line_stride
                   - self.before[2] * self.x.channels)
             self.winograd_dw.add(x + at * self.itemsize, self.x.sample, dz + d * self.dz_depth * self.itemsize,
-                                 self.dz_sample, n, begins and d == 0, scratch + self.winograd_offset,
+                                 self.dz_sample, n, first == 0 and d == 0, scratch + self.winograd_offset,
                                  scratch + self.sums_offset,
                                  NULL if self.bias == NULL else p.gradients + self.bias_offset)
 

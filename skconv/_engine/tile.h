@@ -344,95 +344,76 @@ static inline void skconv_winograd_output(const skconv_real *m, ptrdiff_t plane,
     }
 }
 
-/* The weights' gradient is F(3x3, 4x4) of the same family: 6x6 inputs correlated with 4x4 values of dz, 36
- * multiplications in place of 144. Its points are 0, 1, -1, 2, -1/2 and infinity: with -2 for -1/2 the root mean square
- * error is 1.3 to 1.7 times as large. The factors that belong to the points are all in A^T, which sums see once.
+/* The weights' gradient is F(3x3, 2x2) of the same family: the input correlated with a 2x2 tile of dz. Points 0, 1, -1
+ * and infinity: nothing is multiplied but by one and a half, so that it rounds no more than the direct sum does.
  */
-static inline void skconv_winograd_gradient_bt(const skconv_vec d[6], skconv_vec o[6])
+static inline void skconv_winograd_bt4(const skconv_vec d[4], skconv_vec o[4])
 {
-    const skconv_vec e = d[4] - d[2], f = d[3] - d[1];
-    o[0] = (d[0] - d[2]) + e - (skconv_real)1.5 * f;
-    o[1] = e - (skconv_real)0.5 * f - (skconv_real)1.5 * (d[2] + d[1]);
-    o[2] = e - (skconv_real)2.5 * f + (skconv_real)1.5 * (d[2] - d[1]);
-    o[3] = e + (skconv_real)0.5 * f;
-    o[4] = e - 2 * f;
-    o[5] = (d[5] - d[3]) - f - (skconv_real)1.5 * e;
+    o[0] = d[0] - d[2];
+    o[1] = d[1] + d[2];
+    o[2] = d[2] - d[1];
+    o[3] = d[3] - d[1];
 }
 
-static inline void skconv_winograd_gradient_g(const skconv_vec g[4], skconv_vec o[6])
+static inline void skconv_winograd_at4(const skconv_vec m[4], skconv_vec o[3])
 {
-    const skconv_vec p = g[0] + g[2], q = g[1] + g[3];
-    o[0] = g[0];
-    o[1] = p + q;
-    o[2] = p - q;
-    o[3] = (g[0] + 4 * g[2]) + 2 * (g[1] + 4 * g[3]);
-    o[4] = (g[0] + (skconv_real)0.25 * g[2]) - (skconv_real)0.5 * (g[1] + (skconv_real)0.25 * g[3]);
-    o[5] = g[3];
+    const skconv_vec p = (skconv_real)0.5 * (m[1] + m[2]);
+    o[0] = m[0] + p;
+    o[1] = (skconv_real)0.5 * (m[1] - m[2]);
+    o[2] = p + m[3];
 }
 
-static inline void skconv_winograd_gradient_at(const skconv_vec m[6], skconv_vec o[3])
+/* v[i, j] (planes apart) = B^T d B of 4x4 inputs for one vector of channels. */
+static inline void skconv_winograd_input4(const skconv_real *x, ptrdiff_t line, ptrdiff_t pixel, skconv_real *v,
+                                          ptrdiff_t plane)
 {
-    const skconv_vec p = (m[2] - m[1]) * (skconv_real)(1.0 / 3);
-    o[0] = m[0] + p + (m[3] - 16 * m[4]) * (skconv_real)(1.0 / 15);
-    o[1] = (m[3] + 4 * m[4]) * (skconv_real)(2.0 / 15) - (m[1] + m[2]) * (skconv_real)(1.0 / 3);
-    o[2] = p + (m[3] - m[4]) * (skconv_real)(4.0 / 15) + m[5];
-}
-
-/* v[i, j] (planes apart) = B^T d B for one vector of channels. */
-static inline void skconv_winograd_gradient_x(const skconv_real *x, ptrdiff_t line, ptrdiff_t pixel, skconv_real *v,
-                                              ptrdiff_t plane)
-{
-    skconv_vec t[6][6];
-    SKCONV_UNROLL for (int j = 0; j < 6; j++)
-    {
-        skconv_vec d[6], o[6];
-        SKCONV_UNROLL for (int i = 0; i < 6; i++) d[i] = *(const skconv_vec *)(x + i * line + j * pixel);
-        skconv_winograd_gradient_bt(d, o);
-        SKCONV_UNROLL for (int i = 0; i < 6; i++) t[i][j] = o[i];
-    }
-    SKCONV_UNROLL for (int i = 0; i < 6; i++)
-    {
-        skconv_vec o[6];
-        skconv_winograd_gradient_bt(t[i], o);
-        SKCONV_UNROLL for (int j = 0; j < 6; j++) *(skconv_vec *)(v + (6 * i + j) * plane) = o[j];
-    }
-}
-
-/* z[i, j] (planes apart) = G dz G^T for one vector of filters; z[1, 1] is the tile's sum. */
-static inline void skconv_winograd_gradient_dz(const skconv_real *dz, ptrdiff_t line, ptrdiff_t pixel, skconv_real *z,
-                                               ptrdiff_t plane)
-{
-    skconv_vec t[6][4];
+    skconv_vec t[4][4];
     SKCONV_UNROLL for (int j = 0; j < 4; j++)
     {
-        skconv_vec d[4], o[6];
-        SKCONV_UNROLL for (int i = 0; i < 4; i++) d[i] = *(const skconv_vec *)(dz + i * line + j * pixel);
-        skconv_winograd_gradient_g(d, o);
-        SKCONV_UNROLL for (int i = 0; i < 6; i++) t[i][j] = o[i];
+        skconv_vec d[4], o[4];
+        SKCONV_UNROLL for (int i = 0; i < 4; i++) d[i] = *(const skconv_vec *)(x + i * line + j * pixel);
+        skconv_winograd_bt4(d, o);
+        SKCONV_UNROLL for (int i = 0; i < 4; i++) t[i][j] = o[i];
     }
-    SKCONV_UNROLL for (int i = 0; i < 6; i++)
+    SKCONV_UNROLL for (int i = 0; i < 4; i++)
     {
-        skconv_vec o[6];
-        skconv_winograd_gradient_g(t[i], o);
-        SKCONV_UNROLL for (int j = 0; j < 6; j++) *(skconv_vec *)(z + (6 * i + j) * plane) = o[j];
+        skconv_vec o[4];
+        skconv_winograd_bt4(t[i], o);
+        SKCONV_UNROLL for (int j = 0; j < 4; j++) *(skconv_vec *)(v + (4 * i + j) * plane) = o[j];
+    }
+}
+
+/* z[i, j] (planes apart) = G dz G^T of a 2x2 tile, G without its factors of a half; z[1, 1] is the tile's sum. */
+static inline void skconv_winograd_dz(const skconv_real *dz, ptrdiff_t line, ptrdiff_t pixel, skconv_real *z,
+                                      ptrdiff_t plane)
+{
+    const skconv_vec a = *(const skconv_vec *)dz, b = *(const skconv_vec *)(dz + pixel);
+    const skconv_vec c = *(const skconv_vec *)(dz + line), d = *(const skconv_vec *)(dz + line + pixel);
+    const skconv_vec left[4] = {a, a + c, a - c, c}, right[4] = {b, b + d, b - d, d};
+    SKCONV_UNROLL for (int i = 0; i < 4; i++)
+    {
+        *(skconv_vec *)(z + 4 * i * plane) = left[i];
+        *(skconv_vec *)(z + (4 * i + 1) * plane) = left[i] + right[i];
+        *(skconv_vec *)(z + (4 * i + 2) * plane) = left[i] - right[i];
+        *(skconv_vec *)(z + (4 * i + 3) * plane) = right[i];
     }
 }
 
 /* g[tap] (`tap` apart) += A^T m A for one vector of weights. */
 static inline void skconv_winograd_gradient(const skconv_real *m, ptrdiff_t plane, skconv_real *g, ptrdiff_t tap)
 {
-    skconv_vec t[3][6];
-    SKCONV_UNROLL for (int j = 0; j < 6; j++)
+    skconv_vec t[3][4];
+    SKCONV_UNROLL for (int j = 0; j < 4; j++)
     {
-        skconv_vec d[6], o[3];
-        SKCONV_UNROLL for (int i = 0; i < 6; i++) d[i] = *(const skconv_vec *)(m + (6 * i + j) * plane);
-        skconv_winograd_gradient_at(d, o);
+        skconv_vec d[4], o[3];
+        SKCONV_UNROLL for (int i = 0; i < 4; i++) d[i] = *(const skconv_vec *)(m + (4 * i + j) * plane);
+        skconv_winograd_at4(d, o);
         SKCONV_UNROLL for (int i = 0; i < 3; i++) t[i][j] = o[i];
     }
     SKCONV_UNROLL for (int i = 0; i < 3; i++)
     {
         skconv_vec o[3];
-        skconv_winograd_gradient_at(t[i], o);
+        skconv_winograd_at4(t[i], o);
         SKCONV_UNROLL for (int j = 0; j < 3; j++) *(skconv_vec *)(g + (3 * i + j) * tap) += o[j];
     }
 }

@@ -1,10 +1,6 @@
 from .layer cimport Tables
 from .table cimport Kernels, Product
 
-cdef enum:
-    GRADIENT_TILES = 64     # of a block of the weights' gradient: planes of 64 channels take 590 KiB
-
-
 cdef class Winograd:
     cdef:
         const Kernels *k

@@ -1,5 +1,5 @@
 """Convolution with 3x3 kernels, stride 1, by Winograd's F(4x4, 3x3): 36 multiplications in place of 144; and the
-weights' gradient by F(3x3, 4x4).
+weights' gradient by F(3x3, 2x2): 16 in place of 36.
 
 For a block of lines: transform the tiles of the input into 36 planes, multiply every plane by the weights of that
 plane (an ordinary product, tiles x channels x filters), transform back. Blocks are small enough that the planes stay
@@ -8,15 +8,17 @@ in the second-level cache.
 The result differs from the direct sum by rounding: about 1e-5 of the largest value in float32 (tests hold it to
 4 * sqrt(terms) * eps times the largest sum of magnitudes).
 
-The weights' gradient is F(3x3, 4x4): tiles of 4x4 values of dz and 6x6 of the input give a 3x3 result, which is summed
-over a few samples before it is transformed back; 36 products, channels x tiles x filters. Root mean square errors in
-float32 against float64, mini-batches of 8 and of 128, maps of 8x8 to 32x32, dense and sparse: 0.4e-6 to 2.1e-6 of the
-gradient, as for the result and dx (1.3e-6 to 1.8e-6); the direct sum has 0.1e-6 to 1.6e-6. That is 1.3 to 5 times the
-direct error, and more the fewer and smaller the images (tests hold it to eight times and 1.5e-6). F(3x3, 2x2) has 0.3
-to 1.6 times the direct error; a training step of cifar takes 5 % more time with it.
+The weights' gradient is a correlation of the input with dz: tiles of 2x2 of dz and 4x4 of the input give a 3x3 result
+that is summed over all tiles before it is transformed back, 16 products, channels x tiles x filters. Larger tiles would
+multiply less, but round more than the direct sum: measured in float32 against float64, maps of 8x8 to 32x32,
+mini-batches of 8 and 128, dense and sparse, F(3x3, 2x2) has 0.3 to 1.8 times the error of the direct sum, F(3x3, 4x4)
+1.3 to 6 times (tests hold the former to twice the direct one's).
 """
 from .layer cimport Tables, kernels_of, round_up
 from .table cimport ADD_TO_RESULT, START_AT_ZERO, Product, Run
+
+cdef enum:
+    GRADIENT_TILES = 64     # of a block: both factors of a plane of 64 channels and filters fill the first-level cache
 
 
 cdef Py_ssize_t plane_of(Py_ssize_t n, Py_ssize_t itemsize) noexcept:
@@ -97,7 +99,7 @@ cdef class WinogradGradient:
         At least a vector each.
     x_line, dz_line : int
         Elements between lines of the input and of dz, whose pixels follow each other. Both must be readable up to
-        whole tiles of 4x4 outputs, and dz zero there.
+        whole tiles of 2x2 outputs, and dz zero there.
     height, width : int
         Of dz, in pixels.
     n_together : int
@@ -112,8 +114,8 @@ cdef class WinogradGradient:
         self.n_filters = n_filters
         self.x_line = x_line
         self.dz_line = dz_line
-        self.tile_rows = (height + 3) // 4
-        self.tile_columns = (width + 3) // 4
+        self.tile_rows = (height + 1) // 2
+        self.tile_columns = (width + 1) // 2
         self.block_rows = self.tile_rows
         if n_together == 1:
             self.block_rows = min(self.tile_rows, max(1, GRADIENT_TILES // self.tile_columns))
@@ -129,8 +131,8 @@ cdef class WinogradGradient:
         for i in range(n_channels):
             self.v_rows[i] = i
             self.m_rows[i] = i * n_filters
-        self.scratch_size = round_up(36 * (self.v_plane + self.z_plane) * self.k.itemsize)
-        self.sums_size = round_up(36 * self.m_plane * self.k.itemsize)
+        self.scratch_size = round_up(16 * (self.v_plane + self.z_plane) * self.k.itemsize)
+        self.sums_size = round_up(16 * self.m_plane * self.k.itemsize)
 
     cdef void add(self, const char *x, Py_ssize_t x_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,
                   bint first, char *scratch, char *sums, char *bias) noexcept nogil:
@@ -138,7 +140,7 @@ cdef class WinogradGradient:
         first pixel sees, bias (or NULL) at the intercepts' gradient."""
         cdef:
             Py_ssize_t h = 0, rows, i, tiles, n_tiles, itemsize = self.k.itemsize
-            char *z = scratch + 36 * self.v_plane * itemsize
+            char *z = scratch + 16 * self.v_plane * itemsize
             Product product = self.product
         while h < self.tile_rows:
             rows = min(self.block_rows, self.tile_rows - h)
@@ -146,18 +148,18 @@ cdef class WinogradGradient:
             n_tiles = n * tiles
             for i in range(n):
                 self.k.winograd_gradient_factors(
-                    x + i * x_sample + 4 * h * self.x_line * itemsize, self.x_line, self.n_channels,
-                    dz + i * dz_sample + 4 * h * self.dz_line * itemsize, self.dz_line, self.n_filters, rows,
+                    x + i * x_sample + 2 * h * self.x_line * itemsize, self.x_line, self.n_channels,
+                    dz + i * dz_sample + 2 * h * self.dz_line * itemsize, self.dz_line, self.n_filters, rows,
                     self.tile_columns, scratch + i * tiles * self.n_channels * itemsize, self.v_plane,
                     z + i * tiles * self.n_filters * itemsize, self.z_plane)
             product.length = n_tiles
-            for i in range(36):
+            for i in range(16):
                 self.k.product(&product, self.n_channels, self.n_filters, scratch + i * self.v_plane * itemsize,
                                self.v_rows, z + i * self.z_plane * itemsize,
                                START_AT_ZERO if first else ADD_TO_RESULT, NULL, sums + i * self.m_plane * itemsize,
                                self.m_rows, False)
-            if bias != NULL:    # plane 7 holds the sums of the tiles
-                self.k.column_sums(z + 7 * self.z_plane * itemsize, n_tiles, self.n_filters, self.n_filters, bias)
+            if bias != NULL:    # plane 5 holds the sums of the tiles
+                self.k.column_sums(z + 5 * self.z_plane * itemsize, n_tiles, self.n_filters, self.n_filters, bias)
             first = False
             h += rows
 

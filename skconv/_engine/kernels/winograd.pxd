@@ -16,10 +16,9 @@ cdef extern from "tile.h" nogil:
     void tile_output "skconv_winograd_output"(const real *m, Py_ssize_t plane, const real *bias, real *y,
                                               Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines,
                                               Py_ssize_t n_pixels, int relu)
-    void gradient_x "skconv_winograd_gradient_x"(const real *x, Py_ssize_t line, Py_ssize_t pixel, real *v,
-                                                 Py_ssize_t plane)
-    void gradient_dz "skconv_winograd_gradient_dz"(const real *dz, Py_ssize_t line, Py_ssize_t pixel, real *z,
-                                                   Py_ssize_t plane)
+    void tile_input4 "skconv_winograd_input4"(const real *x, Py_ssize_t line, Py_ssize_t pixel, real *v,
+                                              Py_ssize_t plane)
+    void tile_dz "skconv_winograd_dz"(const real *dz, Py_ssize_t line, Py_ssize_t pixel, real *z, Py_ssize_t plane)
     void tile_gradient "skconv_winograd_gradient"(const real *m, Py_ssize_t plane, real *g, Py_ssize_t tap)
 
 
@@ -96,11 +95,11 @@ cdef inline void winograd_gradient_factors(
     const real *dz,
     Py_ssize_t dz_line,
     Py_ssize_t n_filters,
-    Py_ssize_t tile_rows,           # of 4x4 tiles of dz
+    Py_ssize_t tile_rows,           # of 2x2 tiles of dz
     Py_ssize_t tile_columns,
-    real *v,                        # (36, tiles, n_channels)   OUT
+    real *v,                        # (16, tiles, n_channels)   OUT
     Py_ssize_t v_plane,
-    real *z,                        # (36, tiles, n_filters)   OUT
+    real *z,                        # (16, tiles, n_filters)   OUT
     Py_ssize_t z_plane,
 ) noexcept nogil:
     """Both factors of the weights' gradient, in planes."""
@@ -109,24 +108,24 @@ cdef inline void winograd_gradient_factors(
         for j in range(tile_columns):
             c = 0
             while c < n_channels:
-                gradient_x(x + 4 * i * x_line + 4 * j * n_channels + c, x_line, n_channels, v + c, v_plane)
+                tile_input4(x + 2 * i * x_line + 2 * j * n_channels + c, x_line, n_channels, v + c, v_plane)
                 c = next_vector(c, n_channels)
             c = 0
             while c < n_filters:
-                gradient_dz(dz + 4 * i * dz_line + 4 * j * n_filters + c, dz_line, n_filters, z + c, z_plane)
+                tile_dz(dz + 2 * i * dz_line + 2 * j * n_filters + c, dz_line, n_filters, z + c, z_plane)
                 c = next_vector(c, n_filters)
             v += n_channels
             z += n_filters
 
 
 cdef inline void winograd_gradient(
-    const real *m,                  # (36, n)
+    const real *m,                  # (16, n)
     Py_ssize_t plane,
     Py_ssize_t n,                   # weights of a tap
     real *g,                        # (9, n)   added to
 ) noexcept nogil:
     cdef:
-        real[TILE_SIZE] part      # 36 vectors
+        real[TILE_SIZE] part      # 16 vectors
         real[TILE_SIZE] sums      # 9
         Py_ssize_t k, i, first = 0
     while first + LANES <= n:
@@ -135,7 +134,7 @@ cdef inline void winograd_gradient(
     if first == n:
         return
     # The last vector would reach into the next tap.
-    for k in range(36):
+    for k in range(16):
         for i in range(n - first):
             part[k * LANES + i] = m[k * plane + first + i]
         for i in range(n - first, LANES):
