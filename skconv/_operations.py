@@ -343,6 +343,14 @@ class CombineMoments(Operation):
     counts: tuple = ()
 
 
+def gaussian(kernel_size, n):
+    """A Gaussian of an odd number of taps, a quarter of which is its deviation; cut to what `n` pixels can see."""
+    reach = np.arange(min(kernel_size // 2, n - 1) + 1)
+    half = np.exp(-0.5 * (reach / (kernel_size / 4)) ** 2)
+    window = np.concatenate([half[:0:-1], half])
+    return window / window.sum()
+
+
 def with_gradients(operations, learns=False):
     """The operations that gradients come through, where something before them learns (or `learns` from the start)."""
     resolved = []

@@ -43,6 +43,7 @@ from ._operations import (
     Pool,
     Repeat,
     Reshape,
+    gaussian,
 )
 from ._separable import RESPONSE_KINDS, padded_sources
 
@@ -246,14 +247,6 @@ def fuse(operations, segments, itemsize, statistics=None, blocks=None):
 def is_wide(operation, itemsize):
     """Whether an operation is a dense layer whose weights are a stage's."""
     return isinstance(operation, DenseProduct) and math.prod(operation.coef_shape) * itemsize > WIDE_BYTES
-
-
-def gaussian(kernel_size, n):
-    """A Gaussian of an odd number of taps, a quarter of which is its deviation; cut to what `n` pixels can see."""
-    reach = np.arange(min(kernel_size // 2, n - 1) + 1)
-    half = np.exp(-0.5 * (reach / (kernel_size / 4)) ** 2)
-    window = np.concatenate([half[:0:-1], half])
-    return window / window.sum()
 
 
 def _repeats(operation):
