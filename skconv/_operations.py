@@ -129,6 +129,15 @@ class Convolution(Weighted):
             and self.groups == 1
         )
 
+    @property
+    def shares_vectors(self):
+        """Whether pixels may share a vector, where a few filters or channels leave room in it.
+
+        That depends on the machine, this does not. A value that is not finite then reaches the pixels beside it.
+        """
+        n_columns = min(self.in_shape[-1], self.out_shape[-1])
+        return self.algorithm != "direct" and self.groups == 1 and 2 * n_columns <= _LONGEST_VECTOR
+
     def describe(self):
         window = self.window
         return (

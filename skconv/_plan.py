@@ -70,7 +70,6 @@ WINOGRAD_PAIRS = 2048
 SLOT_WORK = 256  # multiplications per weight
 MAX_SLOT_SAMPLES = 8
 MAX_SLOTS = 16  # the engine's
-HALF_VECTOR = 8  # values, of the longest vector there is
 WINOGRAD_WASTE = 1.7  # pixels of the tiles per pixel of the map
 # Up to so many filters of one channel see a copy of it each: 32x32 images, 16 channels, two filters of 3x3 for each,
 # AVX-512: 44 GFLOP/s forward against 1 with a product per channel.
@@ -292,18 +291,6 @@ def is_winograd(operation):
     return choose_algorithm(operation)[0] == "winograd"
 
 
-def mixes_pixels(operation):
-    """Whether a result that is not finite may come of a value that its window does not see.
-
-    Winograd's algorithm mixes the pixels of a tile, and where a few filters or channels leave room in a vector, pixels
-    share it. That depends on the machine; this does not.
-    """
-    if is_winograd(operation):
-        return True
-    n_columns = min(operation.in_shape[-1], operation.out_shape[-1])
-    return operation.algorithm != "direct" and operation.groups == 1 and n_columns <= HALF_VECTOR
-
-
 def winograd_tiles(operation):
     """Tiles of 4x4 pixels that cover one depth slice of the output."""
     _, height, width = _in_3d(operation.out_shape[:-1], 1)
@@ -504,7 +491,7 @@ class Plan:
                 pool=None if step.pool is None else window_in_3d(step.pool.window),
                 groups=operation.groups * step.repeats, connections=operation.connections,
                 max_samples=self.chunk if goes_back else 0, learns=step.learns,
-                is_winograd=step.is_winograd, shares_vectors=mixes_pixels(operation), **index, **common,
+                is_winograd=step.is_winograd, shares_vectors=operation.shares_vectors, **index, **common,
             )  # fmt: skip
         if isinstance(operation, DenseProduct):
             return DenseLayer(

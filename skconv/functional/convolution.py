@@ -9,7 +9,7 @@ import numpy as np
 from .._geometry import MAX_ELEMENTS, Window, check_choice, check_int, check_real, per_axis, resolve_window
 from .._network import Network
 from .._operations import ALGORITHMS, PADDING_MODES, Convolution, Pad
-from .._plan import mixes_pixels
+from .._plan import is_winograd
 from ._finite import conv_where_the_image_is, is_finite, mend, transpose_where_the_image_is
 from ._run import as_array, as_images, check_out, check_size, is_plain, result_dtype, run
 
@@ -461,6 +461,6 @@ def _convolution(in_shape, out_shape, window, groups, has_bias, algorithm):
 
 def _bound(operations, out_shape, pads_zeros):
     direct = None
-    if mixes_pixels(operations[-1]):
+    if is_winograd(operations[-1]) or operations[-1].shares_vectors:
         direct = (*operations[:-1], replace(operations[-1], algorithm="direct"))
     return Bound(operations, direct, out_shape, pads_zeros)

@@ -1,0 +1,57 @@
+"""Pixels that share a vector, against the same pixels one by one."""
+
+import numpy as np
+import pytest
+from skconv._engine.side_by_side import pixels_per_vector
+
+from builders import convolution, pool
+from skconv._network import Network
+
+
+@pytest.mark.parametrize("n_channels", [1, 3, 6])
+@pytest.mark.parametrize("n_filters", [1, 2, 3, 4, 6, 8])
+@pytest.mark.parametrize(
+    ("size", "window", "pooled"),
+    [
+        ((28, 28), {"kernel_size": 5, "padding": 2}, 2),
+        ((9, 11), {"kernel_size": 3, "padding": "same"}, None),
+        ((13, 7), {"kernel_size": (2, 1)}, None),
+        ((12, 17), {"kernel_size": 3, "dilation": (2, 1), "padding": "full"}, 3),
+        ((3, 4, 9), {"kernel_size": (2, 3, 3), "padding": "same"}, None),
+        ((37,), {"kernel_size": 7}, None),
+        ((9, 3), {"kernel_size": 3, "padding": "same"}, 2),
+    ],
+    ids=str,
+)
+def test_pixels_that_share_a_vector_get_the_bits_of_pixels_that_do_not(
+    isa, dtype, n_channels, n_filters, size, window, pooled
+):
+    in_shape, results = (*size, n_channels), []
+    for algorithm in ("direct", "auto"):
+        rng = np.random.default_rng(0)
+        options = {"algorithm": algorithm}
+        operations = [convolution(in_shape, n_filters, options=options, **window)]
+        if pooled:
+            operations.append(pool(operations[0].out_shape, kernel_size=pooled))
+        network = Network(operations, dtype=dtype, isa=isa)
+        network.initialize(np.random.RandomState(0))
+        x = rng.normal(size=(3, *in_shape)).astype(dtype)
+        dy = rng.normal(size=(3, *operations[-1].out_shape)).astype(dtype)
+        dx, gradient = network.backward(x, dy)
+        results.append((network.predict(x), dx, network.arrays_of(gradient)[0][0]))
+    (y, dx, dw), (shared_y, shared_dx, shared_dw) = results
+    np.testing.assert_array_equal(shared_y, y)
+    np.testing.assert_array_equal(shared_dx, dx)
+    # Sums over every second (third, ...) pixel, then their sum: another order of at most 3 * 28**2 terms.
+    np.testing.assert_allclose(shared_dw, dw, rtol=0, atol=4 * 49 * np.finfo(dtype).eps * np.abs(dw).max())
+
+
+def test_pixels_share_vectors_only_where_that_saves_steps():
+    assert pixels_per_vector(16, 6, 5, 28) == 2  # 6 steps for two pixels in place of 10
+    assert pixels_per_vector(16, 6, 5, 1) == 1  # a line of one pixel
+    assert pixels_per_vector(16, 9, 5, 28) == 1  # no room
+    assert pixels_per_vector(16, 1, 1, 100) == 1  # pixels that see one pixel have no steps in common
+    assert pixels_per_vector(16, 1, 3, 100) == 15  # 17 steps for each of seven groups
+    assert pixels_per_vector(16, 6, 5, 3) == 2  # 6 steps twice in place of 5 three times
+    assert pixels_per_vector(16, 6, 5, 14, terms=400) == 1  # more than one pass of a product
+    assert pixels_per_vector(16, 6, 5, 3, is_gradient=True) == 2  # 6 steps, and 5 for the pixel that is left
