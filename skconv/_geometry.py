@@ -486,3 +486,23 @@ def _describe_image(size):
         return f"a signal of length {size[0]}"
     article = "an" if f"{size[0]}x".startswith(("8", "11x", "18x")) else "a"
     return f"{article} {'x'.join(map(str, size))} {'image' if len(size) == 2 else 'volume'}"
+
+
+def in_3d(values, fill):
+    """The values of three axes, the missing ones in front."""
+    return (fill,) * (3 - len(values)) + tuple(values)
+
+
+def window_in_3d(window):
+    """The window with three axes, the missing ones in front."""
+    return Window(
+        *(
+            in_3d(values, fill)
+            for values, fill in zip(
+                (window.kernel_size, window.stride, window.dilation, window.pad_before, window.pad_after),
+                (1, 1, 1, 0, 0),
+                strict=True,
+            )
+        ),
+        window.ceil_mode,
+    )

@@ -6,12 +6,13 @@ from time import perf_counter
 
 import numpy as np
 
+from ._algorithms import choose_algorithm, n_executed_multiplications
 from ._engine import effective_n_threads
 from ._engine.dense import COLUMNS_PER_TASK
 from ._losses import LOG_LOSS
 from ._memory import check_memory
 from ._operations import Convolution, Pad, Reshape, with_gradients
-from ._plan import SLACK, Plan, aligned_zeros, choose_algorithm, is_wide, n_executed_multiplications
+from ._plan import SLACK, Plan, aligned_zeros, is_wide
 
 # Work worth a second thread: some 20 microseconds of multiply-adds, ten times what waking a thread costs.
 THREAD_WORK = 1_000_000

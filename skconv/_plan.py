@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ._algorithms import is_winograd
 from ._engine import kernels
 from ._engine.augment import AugmentedInput
 from ._engine.contrast import ContrastLayer
@@ -25,7 +26,7 @@ from ._engine.pointwise import Activate as ActivateLayer
 from ._engine.pointwise import DropoutLayer, Input, RepeatLayer
 from ._engine.pooling import AveragePooling, LpPooling, MaxPooling
 from ._engine.separable import SeparableBank
-from ._geometry import Window
+from ._geometry import in_3d, window_in_3d
 from ._operations import (
     ACTIVATIONS,
     MONOTONE,
@@ -61,16 +62,11 @@ WIDE_BYTES = 128 * 1024
 # Activations that predictions of a network with several stages may keep.
 STAGED_BYTES = 32 * 1024 * 1024
 MAX_STAGED = 256
-# Winograd's algorithm from this many tiles of 4x4 pixels on, and with so many pairs of channel and filter for each at
-# most: its weights are read once per sample (7x7 pixels, 128 -> 128: 132 GFLOP/s, 158 directly).
-WINOGRAD_TILES = 4
-WINOGRAD_PAIRS = 2048
 # A slot of a mini-batch has a gradient buffer of its own, zeroed and added once: samples of a slot at least, so that
 # this stays below one percent of the multiplications, and at most.
 SLOT_WORK = 256  # multiplications per weight
 MAX_SLOT_SAMPLES = 8
 MAX_SLOTS = 16  # the engine's
-WINOGRAD_WASTE = 1.7  # pixels of the tiles per pixel of the map
 # Up to so many filters of one channel see a copy of it each: 32x32 images, 16 channels, two filters of 3x3 for each,
 # AVX-512: 44 GFLOP/s forward against 1 with a product per channel.
 FEW_FILTERS = 16
@@ -80,25 +76,6 @@ LINE = 64  # bytes of a cache line
 
 def _round_up(n_bytes):
     return -(-n_bytes // LINE) * LINE
-
-
-def _in_3d(values, fill):
-    return (fill,) * (3 - len(values)) + tuple(values)
-
-
-def window_in_3d(window):
-    """The window with three axes, the missing ones in front."""
-    return Window(
-        *(
-            _in_3d(values, fill)
-            for values, fill in zip(
-                (window.kernel_size, window.stride, window.dilation, window.pad_before, window.pad_after),
-                (1, 1, 1, 0, 0),
-                strict=True,
-            )
-        ),
-        window.ceil_mode,
-    )
 
 
 class MapLayout:
@@ -120,7 +97,7 @@ class MapLayout:
     def __init__(self, shape, before=(0, 0, 0), after=(0, 0, 0), itemsize=4, compact=False, is_data=False):
         self.is_data = is_data
         self.has_margin = any(before + after)
-        self.size = _in_3d(shape[:-1], 1)
+        self.size = in_3d(shape[:-1], 1)
         self.n_channels = shape[-1]
         depth, height, width = (n + b + a for n, b, a in zip(self.size, before, after, strict=True))
         self.line_stride = width * self.n_channels
@@ -141,7 +118,7 @@ class MapLayout:
 
     def seen_as(self, shape):
         """The same map for one who sees its values in another shape, as after a `Reshape`."""
-        size = _in_3d(shape[:-1], 1)
+        size = in_3d(shape[:-1], 1)
         if (size, shape[-1]) == (self.size, self.n_channels):
             return self
         view = copy(self)
@@ -256,61 +233,12 @@ def _repeats(operation):
     return repeats if repeats <= FEW_FILTERS else 1
 
 
-def choose_algorithm(operation):
-    """Choose how a convolution is computed: Winograd's F(4x4, 3x3) where measured to be faster, or asked for.
-
-    Both sides need a vector of channels (16), and the map must fill its 4x4 tiles reasonably, and have enough of them
-    for the transformed weights. GFLOP/s forward, AVX-512, direct and so: 8x8, 16 -> 16: 107 and 146; 16x16, 24 -> 64:
-    150 and 279; 32x32, 32 -> 16: 121 and 179.
-
-    Returns
-    -------
-    name : {"direct", "winograd"}
-    reason : str
-    """
-    channels, filters = operation.in_shape[-1], operation.out_shape[-1]
-    if operation.algorithm == "direct":
-        return "direct", "asked for"
-    if not operation.supports_winograd:
-        wants = "a 3x3 kernel, stride 1, dilation 1, one group and at least 16 channels and filters"
-        return "direct", f"Winograd's algorithm needs {wants}, got {operation.describe()}"
-    if operation.algorithm == "winograd":
-        return "winograd", "asked for"
-    _, height, width = _in_3d(operation.out_shape[:-1], 1)
-    tiles = winograd_tiles(operation)
-    if tiles < WINOGRAD_TILES or 16 * tiles > WINOGRAD_WASTE * height * width:
-        return "direct", f"{height}x{width} pixels fill the 4x4 tiles of Winograd's algorithm badly"
-    if channels * filters > WINOGRAD_PAIRS * tiles:
-        weights = f"the transformed weights of {channels} channels and {filters} filters"
-        return "direct", f"{weights} cost more than Winograd's algorithm saves on {tiles} tiles of 4x4 pixels"
-    return "winograd", f"a 3x3 kernel on {channels} channels with {filters} filters: a quarter of the multiplications"
-
-
-def is_winograd(operation):
-    """Whether Winograd's algorithm computes a convolution."""
-    return choose_algorithm(operation)[0] == "winograd"
-
-
-def winograd_tiles(operation):
-    """Tiles of 4x4 pixels that cover one depth slice of the output."""
-    _, height, width = _in_3d(operation.out_shape[:-1], 1)
-    return -(-height // 4) * -(-width // 4)
-
-
-def n_executed_multiplications(operation):
-    """Multiplications that a convolution of one sample takes; Winograd's has 36 for every tile of 16 pixels."""
-    if not is_winograd(operation):
-        return operation.n_multiplications
-    depth, _, _ = _in_3d(operation.out_shape[:-1], 1)
-    return 36 * depth * winograd_tiles(operation) * operation.in_shape[-1] * operation.out_shape[-1]
-
-
 def _margin(step):
     """Zeros that a step's window wants around its input, before and after."""
     if not isinstance(step.operation, Convolution):
         return (0, 0, 0), (0, 0, 0)
     window = window_in_3d(step.operation.window)
-    size = _in_3d(step.operation.in_shape[:-1], 1)
+    size = in_3d(step.operation.in_shape[:-1], 1)
     out = window.output_size(size)
     reach = (
         (o - 1) * s + e - b - n
@@ -509,7 +437,7 @@ class Plan:
                 table, step.x, step.y, window=window, count_include_pad=operation.count_include_pad, **common
             )
         if isinstance(operation, Pad):
-            before, after = _in_3d(operation.before, 0), _in_3d(operation.after, 0)
+            before, after = in_3d(operation.before, 0), in_3d(operation.after, 0)
             return PadLayer(
                 table, step.x, step.y, before=before, after=after, mode=operation.mode, value=operation.value, **common
             )
@@ -539,7 +467,7 @@ class Plan:
                 n_slots=MAX_SLOTS if trains else 0, **common,
             )  # fmt: skip
         if isinstance(operation, ContrastNormalization):
-            axes = zip(_in_3d(operation.window.kernel_size, 1), step.y.size, strict=True)
+            axes = zip(in_3d(operation.window.kernel_size, 1), step.y.size, strict=True)
             return ContrastLayer(
                 table, step.x, step.y, windows=[gaussian(*axis) for axis in axes], epsilon=operation.epsilon,
                 side_origin=step.index_origin, side_sample=step.index_sample, **common,

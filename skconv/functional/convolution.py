@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .._algorithms import is_winograd
 from .._geometry import MAX_ELEMENTS, Window, check_choice, check_int, check_real, per_axis, resolve_window
 from .._network import Network
 from .._operations import ALGORITHMS, PADDING_MODES, Convolution, Pad
-from .._plan import is_winograd
 from ._finite import conv_where_the_image_is, is_finite, mend, transpose_where_the_image_is
 from ._run import as_array, as_images, check_out, check_size, is_plain, result_dtype, run
 

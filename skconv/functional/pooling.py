@@ -7,9 +7,8 @@ import numpy as np
 from .._engine import effective_n_threads, kernels
 from .._engine.pooling import max_pool_indices
 from .._engine.pooling import max_unpool as scatter
-from .._geometry import MAX_ELEMENTS, check_bool, check_choice, check_int, check_real, per_axis
+from .._geometry import MAX_ELEMENTS, check_bool, check_choice, check_int, check_real, per_axis, window_in_3d
 from .._network import THREAD_WORK
-from .._plan import window_in_3d
 from .._pooling import KINDS, pool_all, pool_channels, pool_windows
 from ._run import as_images, check_out, check_size, result_dtype, run
 
