@@ -172,11 +172,6 @@ typedef void (*skconv_tile)(const skconv_product *p, const skconv_real *A, const
     SKCONV_TILES_8(NV) SKCONV_TILE(9, NV) SKCONV_TILE(10, NV) SKCONV_TILE(11, NV) SKCONV_TILE(12, NV)
 #define SKCONV_TILES_14(NV) SKCONV_TILES_12(NV) SKCONV_TILE(13, NV) SKCONV_TILE(14, NV)
 #define SKCONV_TILES_16(NV) SKCONV_TILES_14(NV) SKCONV_TILE(15, NV) SKCONV_TILE(16, NV)
-#define SKCONV_TILES_28(NV)                                                                                           \
-    SKCONV_TILES_16(NV)                                                                                               \
-    SKCONV_TILE(17, NV) SKCONV_TILE(18, NV) SKCONV_TILE(19, NV) SKCONV_TILE(20, NV) SKCONV_TILE(21, NV)              \
-    SKCONV_TILE(22, NV) SKCONV_TILE(23, NV) SKCONV_TILE(24, NV) SKCONV_TILE(25, NV) SKCONV_TILE(26, NV)              \
-    SKCONV_TILE(27, NV) SKCONV_TILE(28, NV)
 
 #define SKCONV_NAMES_4(NV) skconv_tile_1x##NV, skconv_tile_2x##NV, skconv_tile_3x##NV, skconv_tile_4x##NV
 #define SKCONV_NAMES_6(NV) SKCONV_NAMES_4(NV), skconv_tile_5x##NV, skconv_tile_6x##NV
@@ -185,14 +180,11 @@ typedef void (*skconv_tile)(const skconv_product *p, const skconv_real *A, const
     SKCONV_NAMES_8(NV), skconv_tile_9x##NV, skconv_tile_10x##NV, skconv_tile_11x##NV, skconv_tile_12x##NV
 #define SKCONV_NAMES_14(NV) SKCONV_NAMES_12(NV), skconv_tile_13x##NV, skconv_tile_14x##NV
 #define SKCONV_NAMES_16(NV) SKCONV_NAMES_14(NV), skconv_tile_15x##NV, skconv_tile_16x##NV
-#define SKCONV_NAMES_28(NV)                                                                                           \
-    SKCONV_NAMES_16(NV), skconv_tile_17x##NV, skconv_tile_18x##NV, skconv_tile_19x##NV, skconv_tile_20x##NV,         \
-        skconv_tile_21x##NV, skconv_tile_22x##NV, skconv_tile_23x##NV, skconv_tile_24x##NV, skconv_tile_25x##NV,     \
-        skconv_tile_26x##NV, skconv_tile_27x##NV, skconv_tile_28x##NV
 
 /* Rows of the largest tile with 1, 2 and 4 vectors a row.  With R registers, MR*NV + NV + 1 <= R, and NV + MR loads
- * should not outnumber the MR*NV multiplications of a step; 6x4 serves small maps, whose few rows would leave the
- * adders of a 14x2 tile waiting. More than 12 rows of one vector leave no registers for their addresses. AVX2 and SSE have 16 registers: four vectors a row spill (GCC 12.2). */
+ * should not outnumber the MR*NV multiplications of a step; 6x4 is the fastest of AVX-512's
+ * (kernels/product.pxd). More than 12 rows of one vector leave no registers for their addresses. AVX2 and SSE have 16
+ * registers: four vectors a row spill (GCC 12.2). */
 #if defined(__AVX512F__)
 SKCONV_TILES_12(1) SKCONV_TILES_14(2) SKCONV_TILES_6(4)
 static const skconv_tile skconv_tiles_1[] = {NULL, SKCONV_NAMES_12(1)};
