@@ -66,7 +66,8 @@ clf = CNNClassifier(
 
 # %%
 # The size of the network, the rate and the distortions were found by training on the first 50,000 images and looking
-# at the other 10,000 training images. On the test images, seeds 0, 1 and 2 reached 99.67, 99.68 and 99.64 %.
+# at the other 10,000 training images. On the test images, seeds 0 to 4 reached 99.68, 99.68, 99.67, 99.57
+# and 99.67 %.
 
 clf.fit(X_train, y_train)
 probabilities = clf.predict_proba(X_test)
