@@ -7,6 +7,7 @@ likes best; it allocates its result, ten numbers per image. skconv's side is `cl
 it, and `clf.predict_proba` otherwise; which of them is noted in the result.
 """
 
+import copy
 import warnings
 
 import networks
@@ -33,6 +34,7 @@ def start_skconv(side, name, X, weights):
         warnings.simplefilter("ignore")  # that one epoch is not enough
         clf.fit(first, labels)
     networks.fill_skconv(clf.coefs_, clf.intercepts_, weights)
+    clf = copy.deepcopy(clf)  # as loaded from a file: whoever has held its weights may change them between two calls
     how = "predict_proba"
     call = clf.predict_proba
     if side == "skconv" and hasattr(clf, "predictor"):

@@ -17,6 +17,7 @@ cdef struct Batch:
     Py_ssize_t n_slots
     Py_ssize_t chunk        # samples that go through a stage together
     Py_ssize_t n_done       # mini-batches of the call
+    bint softmax            # of a prediction: output rows become probabilities
     double l1               # of the whole mini-batch, as update.decay is
     double clip_norm        # largest norm of the gradient, or 0 for any
     char *average           # of the weights, or NULL
@@ -65,6 +66,7 @@ cdef class Predictor:
     cdef void _forward_slot(self, const Batch *b, Py_ssize_t stage, Py_ssize_t slot, int thread) noexcept nogil
     cdef Py_ssize_t _forward_tasks(self, const Batch *b, Py_ssize_t stage) noexcept nogil
     cdef void _forward_task(self, const Batch *b, Py_ssize_t stage, Py_ssize_t task, int thread) noexcept nogil
+    cdef void _probabilities(self, const Batch *b, Py_ssize_t task) noexcept nogil
     cdef void _predict_chunk(self, const Batch *b, Py_ssize_t task, int thread) noexcept nogil
     cdef void _predict_alone(self, const Batch *b) noexcept nogil
     cdef void _units(self, const Batch *b, Py_ssize_t layer, Py_ssize_t phase, Py_ssize_t task, Py_ssize_t n_shares,

@@ -212,6 +212,14 @@ cdef class Predictor:
         cdef Pass p
         self._chunk_of(b, task * b.chunk, b.n, thread, &p)
         self._forward_layers(0, &p)
+        self._probabilities(b, task)
+
+    cdef void _probabilities(self, const Batch *b, Py_ssize_t task) noexcept nogil:
+        """Of one chunk of samples, whose outputs are there, if they are asked for."""
+        cdef Py_ssize_t i
+        if b.softmax:
+            for i in range(task * b.chunk, min((task + 1) * b.chunk, b.n)):
+                self.k.softmax(b.base.out + i * b.base.out_sample, self.n_outputs)
 
     cdef void _units(self, const Batch *b, Py_ssize_t layer, Py_ssize_t phase, Py_ssize_t task, Py_ssize_t n_shares,
                      int thread) noexcept nogil:
@@ -236,6 +244,8 @@ cdef class Predictor:
         for stage in range(self.n_stages):
             for task in range(self._forward_tasks(b, stage)):
                 self._forward_task(b, stage, task, 0)
+        for task in range(b.n_slots):
+            self._probabilities(b, task)
 
     def predict(self, x, out, *, int n_threads, bint by_units, bint softmax, Py_ssize_t first=0, bint prepares=True):
         """Run samples first, first + 1, ... of x forward, as many as `out` has rows.
@@ -260,6 +270,7 @@ cdef class Predictor:
         self._set_data(b, x)
         self._start()
         b.base.out_sample = self.n_outputs * self.k.itemsize
+        b.softmax = softmax
         if prepares:
             for task in prange(self.n_layers, schedule="dynamic", num_threads=threads, nogil=True):
                 (<Layer> self.layer_pointers[task]).prepare(False)
@@ -286,6 +297,8 @@ cdef class Predictor:
                             for task in prange(b.n * n_shares, schedule="dynamic"):
                                 self._units(b, layer, phase, task, n_shares, thread)
                             skconv_barrier()
+                    for task in prange(n_tasks, schedule="dynamic"):
+                        self._probabilities(b, task)
             elif not self.keeps_batch:
                 for task in prange(n_tasks, schedule="dynamic", num_threads=threads, nogil=True):
                     self._predict_chunk(b, task, threadid())
@@ -296,9 +309,8 @@ cdef class Predictor:
                         for task in prange(self._forward_tasks(b, stage), schedule="dynamic"):
                             self._forward_task(b, stage, task, thread)
                         skconv_barrier()
+                    for task in prange(n_tasks, schedule="dynamic"):
+                        self._probabilities(b, task)
             if self.is_interrupted:
                 raise KeyboardInterrupt
             done += b.n
-        if softmax:
-            for task in range(n):
-                self.k.softmax(rows + task * b.base.out_sample, self.n_outputs)
