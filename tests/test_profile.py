@@ -1,5 +1,7 @@
 """The profile of a fit: every layer is in it, its times add up, and results do not depend on it."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -55,7 +57,10 @@ def test_table(solver, monkeypatch, capsys):
     assert rows == ["input", "conv + pool1", "norm", "wide", "wide, relu", "output", "update", "elsewhere"]
     shares = [float(line.rsplit(None, 1)[1].rstrip("%")) for line in said.splitlines()[3:]]
     assert sum(shares) == pytest.approx(100, abs=1)
-    assert max(shares[:-2]) > 0  # some layer takes time
+    # Microseconds of the convolution, forward and back: beside a stalled thread its share may round to nothing.
+    forward, *_, backward = re.findall(r"\d+\.\d\d\b", said.splitlines()[4])
+    assert float(forward) > 0
+    assert float(backward) > 0
 
 
 def test_partial_fit_and_verbose(capsys):
