@@ -283,6 +283,26 @@ def test_dense_matches_reference(isa, dtype, n_inputs, n_units):
     np.testing.assert_array_equal(dintercept, expected_dintercept)
 
 
+@pytest.mark.parametrize("n_samples", [27, 28, 600])
+def test_wide_dense_by_panels(isa, dtype, n_samples):
+    """From 28 samples on a wide layer copies panels of 512 factors: here several of inputs, units and samples."""
+    rng = np.random.default_rng(0)
+    n_inputs, n_units = 530, 610
+    network = Network([DenseProduct("dense", (n_inputs,), (n_units,), "identity", True)], dtype=dtype, isa=isa)
+    fill_with_integers(network, rng)
+    x, dy = integers(rng, n_samples, n_inputs), integers(rng, n_samples, n_units)
+    weights, intercept = (array.astype(np.int64) for array in (network.coefs[0], network.intercepts[0]))
+    expected = x @ weights + intercept  # whole numbers: exact in any order
+    np.testing.assert_array_equal(network.predict(x.astype(dtype)), expected)
+    dx, gradient = network.backward(x.astype(dtype), dy)
+    (dweights,), (dintercept,) = network.arrays_of(gradient)
+    np.testing.assert_array_equal(dx, dy @ weights.T)
+    np.testing.assert_array_equal(dweights, x.T @ dy)
+    np.testing.assert_array_equal(dintercept, dy.sum(axis=0))
+    network.freeze()  # weights by blocks of columns
+    np.testing.assert_array_equal(network.predict(x.astype(dtype)), expected)
+
+
 @pytest.mark.parametrize("kind", ["alone", "convolution", "dense"])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_matches_reference(isa, name, kind):
