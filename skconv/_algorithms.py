@@ -2,10 +2,11 @@
 
 from ._geometry import in_3d
 
-# Winograd's algorithm from this many tiles of 4x4 pixels on, and with so many pairs of channel and filter for each at
-# most: its weights are read once per sample (7x7 pixels, 128 -> 128: 132 GFLOP/s, 158 directly).
-WINOGRAD_TILES = 4
-WINOGRAD_PAIRS = 2048
+# Winograd's algorithm with so many pairs of channel and filter for each tile of 4x4 pixels at most. Samples of few
+# tiles share a product, but the weights are transformed in every step of training and call of a function, and a sample
+# alone reads them all (4x4 pixels, GFLOP/s forward of 256 samples, 64 -> 64: 430, directly 176; with backward,
+# 256 -> 256: 83 and 83).
+WINOGRAD_PAIRS = 4096
 WINOGRAD_WASTE = 1.7  # pixels of the tiles per pixel of the map
 
 
@@ -13,8 +14,8 @@ def choose_algorithm(operation):
     """Choose how a convolution is computed: Winograd's F(4x4, 3x3) where measured to be faster, or asked for.
 
     Both sides need a vector of channels (16), and the map must fill its 4x4 tiles reasonably, and have enough of them
-    for the transformed weights. GFLOP/s forward, AVX-512, direct and so: 8x8, 16 -> 16: 107 and 146; 16x16, 24 -> 64:
-    150 and 279; 32x32, 32 -> 16: 121 and 179.
+    for the transformed weights. GFLOP/s forward, AVX-512, direct and so: 4x4, 16 -> 32: 147 and 239; 8x8, 16 -> 16: 126
+    and 196, 128 -> 128: 174 and 333; 16x16, 24 -> 64: 150 and 279; 32x32, 32 -> 16: 121 and 179.
 
     Returns
     -------
@@ -31,7 +32,7 @@ def choose_algorithm(operation):
         return "winograd", "asked for"
     _, height, width = in_3d(operation.out_shape[:-1], 1)
     tiles = winograd_tiles(operation)
-    if tiles < WINOGRAD_TILES or 16 * tiles > WINOGRAD_WASTE * height * width:
+    if 16 * tiles > WINOGRAD_WASTE * height * width:
         return "direct", f"{height}x{width} pixels fill the 4x4 tiles of Winograd's algorithm badly"
     if channels * filters > WINOGRAD_PAIRS * tiles:
         weights = f"the transformed weights of {channels} channels and {filters} filters"

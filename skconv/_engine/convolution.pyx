@@ -94,8 +94,9 @@ cdef class Convolution(Layer):
         Winograd winograd_dx
         WinogradGradient winograd_dw
         Py_ssize_t winograd_offset
+        Py_ssize_t n_grouped                # samples whose tiles share a product, forward
+        Py_ssize_t grouped_lines            # of z that each of them has
         Py_ssize_t sums_offset              # of the weights' gradient, transformed
-        Py_ssize_t dx_block                 # lines of dx per block of tiles
         PoolWindows pool                    # over the box of scratch
         PoolWindows unpool                  # over dz
         Py_ssize_t index_origin
@@ -217,13 +218,18 @@ cdef class Convolution(Layer):
                 a_line=self.stride[1] * self.x.line_stride,
                 c_line=self.y.line_stride if pool is None else self.out[2] * self.box_pixel,
                 overruns=pool is not None)
-        if self.is_winograd:
-            self.winograd = Winograd(self._kernels, n_channels=self.x.channels, n_filters=self.n_filters,
-                                     line=self.x.line_stride, width=self.out[2], max_lines=lines)
-            self.winograd_offset = self.scratch_size
-            self.scratch_size += self.winograd.scratch_size
         self.n_blocks = (self.y.size[1] + self.block - 1) // self.block
         self.n_units = self.y.size[0] * self.n_blocks
+        self.n_grouped = 1
+        if self.is_winograd:
+            if self.n_units == self.out[0] == 1:
+                self.n_grouped = max(1, BLOCK_TILES // ((lines + 3) // 4 * ((self.out[2] + 3) // 4)))
+                self.grouped_lines = lines
+            self.winograd = Winograd(self._kernels, n_channels=self.x.channels, n_filters=self.n_filters,
+                                     line=self.x.line_stride, width=self.out[2], max_lines=lines,
+                                     n_together=self.n_grouped)
+            self.winograd_offset = self.scratch_size
+            self.scratch_size += self.winograd.scratch_size
 
     def _pixels_per_vector(self, n_columns, depth, width, is_gradient=False):
         if not self.shares_vectors:
@@ -280,9 +286,10 @@ cdef class Convolution(Layer):
         # A product over few pixels spends its time on loading and storing the gradient: gather samples.
         self.n_together = min(max_samples, max(1, BLOCK_PIXELS // (self.out[0] * self.out[1] * self.out[2])))
         if self.needs_dx and self.is_winograd:
-            self.dx_block = self._lines_per_block(self.x.size[2])
             self.winograd_dx = Winograd(self._kernels, n_channels=self.n_filters, n_filters=self.x.channels,
-                                        line=self.dz_line, width=self.x.size[2], max_lines=self.dx_block)
+                                        line=self.dz_line, width=self.x.size[2],
+                                        max_lines=min(self._lines_per_block(self.x.size[2]), self.x.size[1]),
+                                        n_together=self.n_together)
             self.scratch_size = max(self.scratch_size, self.winograd_offset + self.winograd_dx.scratch_size)
         if self.learns and self.is_winograd:
             self.winograd_dw = WinogradGradient(self._kernels, n_channels=self.x.channels, n_filters=self.n_filters,
@@ -346,19 +353,26 @@ cdef class Convolution(Layer):
         else:
             self.by_phases.prepare(self.packed)
 
+    cdef Py_ssize_t _first_seen(self, Py_ssize_t d, Py_ssize_t h) noexcept nogil:
+        """Where in x, in elements, lies what the first tap of the first pixel of line h of depth slice d sees."""
+        return ((d * self.stride[0] - self.before[0]) * self.x.depth_stride
+                + (h * self.stride[1] - self.before[1]) * self.x.line_stride - self.before[2] * self.x.channels)
+
     cdef void _convolve(self, const Pass *p, const char *x, Py_ssize_t d, Py_ssize_t h, Py_ssize_t lines, char *c,
-                        bint relu) noexcept nogil:
-        """Lines h to h + lines of depth slice d, before pooling."""
+                        bint relu, Py_ssize_t tiles) noexcept nogil:
+        """Lines h to h + lines of depth slice d, before pooling; tiles: the first of those that are multiplied already,
+        or -1."""
         cdef:
-            Py_ssize_t at = ((d * self.stride[0] - self.before[0]) * self.x.depth_stride
-                             + (h * self.stride[1] - self.before[1]) * self.x.line_stride
-                             - self.before[2] * self.x.channels)
-            Py_ssize_t g, f
+            Py_ssize_t at = self._first_seen(d, h), g, f
+            char *planes = p.scratch + self.scratch_offset + self.winograd_offset
         if self.is_winograd:
-            self.winograd.run(x + at * self.itemsize, lines, self.bias, c,
-                              self.y.line_stride if self.pool is None else self.out[2] * self.box_pixel,
-                              self.n_filters if self.pool is None else self.box_pixel, relu,
-                              p.scratch + self.scratch_offset + self.winograd_offset)
+            if tiles < 0:
+                tiles = 0
+                self.winograd.load(x + at * self.itemsize, lines, 0, planes)
+                self.winograd.multiply(self.winograd.n_tiles(lines), planes)
+            self.winograd.store(tiles, lines, self.bias, c,
+                                self.y.line_stride if self.pool is None else self.out[2] * self.box_pixel,
+                                self.n_filters if self.pool is None else self.box_pixel, relu, planes)
             return
         if self.beside is not None:
             self.beside.run(x + at * self.itemsize, lines, c, relu)
@@ -370,7 +384,31 @@ cdef class Convolution(Layer):
                           START_AT_ZERO if self.bias == NULL else START_AT_BIAS,
                           NULL if self.bias == NULL else self.bias + f, c + f, self.c_rows, relu)
 
+    cdef void forward(self, const Pass *p) noexcept nogil:
+        cdef:
+            Py_ssize_t first = 0, i, n, tiles
+            char *planes = p.scratch + self.scratch_offset + self.winograd_offset
+        if self.n_grouped == 1:
+            Layer.forward(self, p)
+            return
+        # Samples of few tiles share a product, so that it fills its register tiles and reads the weights less often.
+        tiles = self.winograd.n_tiles(self.grouped_lines)
+        while first < p.n:
+            n = min(self.n_grouped, p.n - first)
+            for i in range(n):
+                self.winograd.load(self.input(p, first + i) + self._first_seen(0, 0) * self.itemsize,
+                                   self.grouped_lines, i * tiles, planes)
+            self.winograd.multiply(n * tiles, planes)
+            for i in range(n):
+                self._units(p, first + i, 0, 1, i * tiles)
+            first += n
+
     cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        self._units(p, i, first, last, -1)
+
+    cdef void _units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last,
+                     Py_ssize_t tiles) noexcept nogil:
+        """See `_convolve`."""
         cdef:
             const char *x = self.input(p, i)
             char *y = self.output(p, i)
@@ -382,9 +420,9 @@ cdef class Convolution(Layer):
             end = min(h0 + self.block, self.y.size[1])
             line = y + (d * self.y.depth_stride + h0 * self.y.line_stride) * self.itemsize
             if self.pool is not None:
-                self._pooled_lines(p, i, x, d, h0, end, line)
+                self._pooled_lines(p, i, x, d, h0, end, line, tiles)
             else:
-                self._convolve(p, x, d, h0, end - h0, line, self.activation == RELU)
+                self._convolve(p, x, d, h0, end - h0, line, self.activation == RELU, tiles)
             if self.activation == IDENTITY or (self.activation == RELU and self.pool is None):
                 continue
             for _ in range(h0, end):
@@ -392,7 +430,7 @@ cdef class Convolution(Layer):
                 line += self.y.line_stride * self.itemsize
 
     cdef void _pooled_lines(self, const Pass *p, Py_ssize_t i, const char *x, Py_ssize_t d, Py_ssize_t first,
-                            Py_ssize_t end, char *y) noexcept nogil:
+                            Py_ssize_t end, char *y, Py_ssize_t tiles) noexcept nogil:
         cdef:
             const Windows *w = &self.pool.w
             char *scratch = p.scratch + self.scratch_offset
@@ -407,7 +445,8 @@ cdef class Convolution(Layer):
         h1 = min(self.out[1], (end - 1) * w.stride[1] - w.before[1]
                  + (w.kernel[1] - 1) * w.dilation[1] + 1)
         for slice_ in range(d0, d1):
-            self._convolve(p, x, slice_, h0, h1 - h0, scratch + (slice_ - d0) * self.box_slice * self.itemsize, False)
+            self._convolve(p, x, slice_, h0, h1 - h0, scratch + (slice_ - d0) * self.box_slice * self.itemsize, False,
+                           tiles)
         if p.keep:
             index = (<uint8_t *> p.maps + self.index_origin + (p.place + i) * self.index_sample
                      + (d * self.y.size[1] + first) * values)
@@ -436,9 +475,11 @@ cdef class Convolution(Layer):
                 self._weights_gradient_by_tiles(p, first, n, dz)
             elif self.learns:
                 self._weights_gradient(p, first, n, dz)
-            if p.dx != NULL:
+            if p.dx != NULL and self.is_winograd:
+                self._input_gradient_by_tiles(p, n, p.dx + first * p.dx_sample, dz)
+            elif p.dx != NULL:
                 for i in range(n):
-                    self._input_gradient(p, p.dx + (first + i) * p.dx_sample, dz + i * self.dz_sample)
+                    self.by_phases.run(p.dx + (first + i) * p.dx_sample, dz + i * self.dz_sample, self.packed)
             first += self.n_together
         if self.beside_dw is not None:
             self.beside_dw.finish(p.scratch + self.scratch_offset + self.beside_offset,
@@ -499,9 +540,7 @@ cdef class Convolution(Layer):
             while h < self.out[1]:
                 lines = min(self.weight_block, self.out[1] - h)
                 product.n_runs = n * lines
-                at = ((d * self.stride[0] - self.before[0]) * self.x.depth_stride
-                      + (h * self.stride[1] - self.before[1]) * self.x.line_stride
-                      - self.before[2] * self.x.channels)
+                at = self._first_seen(d, h)
                 dz_line = dz + (d * self.dz_depth + h * self.dz_line) * self.itemsize
                 if self.beside_dw is not None:
                     self.beside_dw.add(&product, x + at * self.itemsize, dz_line,
@@ -532,30 +571,18 @@ cdef class Convolution(Layer):
             char *scratch = p.scratch + self.scratch_offset
             Py_ssize_t d, at
         for d in range(self.out[0]):
-            at = ((d - self.before[0]) * self.x.depth_stride - self.before[1] * self.x.line_stride
-                  - self.before[2] * self.x.channels)
+            at = self._first_seen(d, 0)
             self.winograd_dw.add(x + at * self.itemsize, self.x.sample, dz + d * self.dz_depth * self.itemsize,
                                  self.dz_sample, n, first == 0 and d == 0, scratch + self.winograd_offset,
                                  scratch + self.sums_offset,
                                  NULL if self.bias == NULL else p.gradients + self.bias_offset)
 
-    cdef void _input_gradient(self, const Pass *p, char *dx, const char *dz) noexcept nogil:
-        if self.is_winograd:
-            self._input_gradient_by_tiles(p, dx, dz)
-            return
-        self.by_phases.run(dx, dz, self.packed)
-
-    cdef void _input_gradient_by_tiles(self, const Pass *p, char *dx, const char *dz) noexcept nogil:
-        """The correlation of dz with the kernel turned by half a circle, by Winograd's algorithm."""
-        cdef Py_ssize_t d, h, lines, at
+    cdef void _input_gradient_by_tiles(self, const Pass *p, Py_ssize_t n, char *dx, const char *dz) noexcept nogil:
+        """The correlation of dz with the kernel turned by half a circle, by Winograd's algorithm; of n samples."""
+        cdef Py_ssize_t d, at, line = self.x.size[2] * self.x.channels
         for d in range(self.x.size[0]):
-            h = 0
-            while h < self.x.size[1]:
-                lines = min(self.dx_block, self.x.size[1] - h)
-                at = ((d + self.before[0]) * self.dz_depth + (h + self.before[1] - 2) * self.dz_line
-                      + (self.before[2] - 2) * self.n_filters)
-                self.winograd_dx.run(dz + at * self.itemsize, lines, NULL,
-                                     dx + (d * self.x.size[1] + h) * self.x.size[2] * self.x.channels * self.itemsize,
-                                     self.x.size[2] * self.x.channels, self.x.channels, False,
-                                     p.scratch + self.scratch_offset + self.winograd_offset)
-                h += lines
+            at = ((d + self.before[0]) * self.dz_depth + (self.before[1] - 2) * self.dz_line
+                  + (self.before[2] - 2) * self.n_filters)
+            self.winograd_dx.run(dz + at * self.itemsize, self.dz_sample, n, self.x.size[1],
+                                 dx + d * self.x.size[1] * line * self.itemsize, p.dx_sample, line, self.x.channels,
+                                 p.scratch + self.scratch_offset + self.winograd_offset)

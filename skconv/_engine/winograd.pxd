@@ -9,7 +9,9 @@ cdef class Winograd:
         Py_ssize_t line                 # elements between lines of x
         Py_ssize_t width                # of the result, in pixels
         Py_ssize_t tile_columns
+        Py_ssize_t max_lines
         Py_ssize_t max_tiles
+        Py_ssize_t n_together           # blocks that share a product
         Py_ssize_t v_plane              # elements between planes of x and of the result
         Py_ssize_t m_plane
         readonly Py_ssize_t scratch_size
@@ -20,8 +22,13 @@ cdef class Winograd:
         char *u                         # (36, n_channels, n_filters)
 
     cdef void prepare(self, const char *w, bint reverse) noexcept nogil
-    cdef void run(self, const char *x, Py_ssize_t n_lines, const char *bias, char *y, Py_ssize_t y_line,
-                  Py_ssize_t y_pixel, bint relu, char *scratch) noexcept nogil
+    cdef Py_ssize_t n_tiles(self, Py_ssize_t n_lines) noexcept nogil
+    cdef void load(self, const char *x, Py_ssize_t n_lines, Py_ssize_t first, char *scratch) noexcept nogil
+    cdef void multiply(self, Py_ssize_t n_tiles, char *scratch) noexcept nogil
+    cdef void store(self, Py_ssize_t first, Py_ssize_t n_lines, const char *bias, char *y, Py_ssize_t y_line,
+                    Py_ssize_t y_pixel, bint relu, const char *scratch) noexcept nogil
+    cdef void run(self, const char *x, Py_ssize_t x_sample, Py_ssize_t n, Py_ssize_t n_lines, char *y,
+                  Py_ssize_t y_sample, Py_ssize_t y_line, Py_ssize_t y_pixel, char *scratch) noexcept nogil
 
 
 cdef class WinogradGradient:

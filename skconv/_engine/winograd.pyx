@@ -44,9 +44,11 @@ cdef class Winograd:
         Pixels of a line of the result.
     max_lines : int
         Lines of a block at most.
+    n_together : int
+        Blocks that share a product at most: a map of few tiles fills no register tile, and reads all the weights.
     """
 
-    def __init__(self, kernels, *, n_channels, n_filters, line, width, max_lines):
+    def __init__(self, kernels, *, n_channels, n_filters, line, width, max_lines, n_together=1):
         cdef Py_ssize_t i
         cdef Run *run
         self.k = kernels_of(kernels)
@@ -55,7 +57,9 @@ cdef class Winograd:
         self.line = line
         self.width = width
         self.tile_columns = (width + 3) // 4
-        self.max_tiles = (max_lines + 3) // 4 * self.tile_columns
+        self.max_lines = max_lines
+        self.n_together = n_together
+        self.max_tiles = n_together * ((max_lines + 3) // 4) * self.tile_columns
         self.tables = Tables()
         run = self.tables.runs(1)
         self.product = Product(run, 1, n_channels, 1, n_filters)
@@ -73,20 +77,50 @@ cdef class Winograd:
         """Transform the weights, (9, n_channels, n_filters)."""
         self.k.winograd_weights(w, self.n_channels, self.n_filters, reverse, self.u)
 
-    cdef void run(self, const char *x, Py_ssize_t n_lines, const char *bias, char *y, Py_ssize_t y_line,
-                  Py_ssize_t y_pixel, bint relu, char *scratch) noexcept nogil:
-        """Compute n_lines of the result; x points at what the first tap of the first pixel sees."""
+    cdef Py_ssize_t n_tiles(self, Py_ssize_t n_lines) noexcept nogil:
+        """Of a block."""
+        return (n_lines + 3) // 4 * self.tile_columns
+
+    cdef void load(self, const char *x, Py_ssize_t n_lines, Py_ssize_t first, char *scratch) noexcept nogil:
+        """Transform what n_lines of the result see, as the tiles from `first` on; x points at what the first tap of the
+        first pixel sees."""
+        self.k.winograd_input(x, self.line, self.n_channels, (n_lines + 3) // 4, self.tile_columns,
+                              scratch + first * self.n_channels * self.k.itemsize, self.v_plane)
+
+    cdef void multiply(self, Py_ssize_t n_tiles, char *scratch) noexcept nogil:
+        """By the weights, all tiles that are loaded."""
         cdef:
-            Py_ssize_t tile_rows = (n_lines + 3) // 4, n_tiles = tile_rows * self.tile_columns, i
-            Py_ssize_t v_plane = self.v_plane * self.k.itemsize, m_plane = self.m_plane * self.k.itemsize
+            Py_ssize_t v_plane = self.v_plane * self.k.itemsize, m_plane = self.m_plane * self.k.itemsize, i
             Py_ssize_t u_plane = self.n_channels * self.n_filters * self.k.itemsize
-            char *v = scratch
             char *m = scratch + 36 * v_plane
-        self.k.winograd_input(x, self.line, self.n_channels, tile_rows, self.tile_columns, v, self.v_plane)
         for i in range(36):
-            self.k.product(&self.product, n_tiles, self.n_filters, v + i * v_plane, self.v_rows,
+            self.k.product(&self.product, n_tiles, self.n_filters, scratch + i * v_plane, self.v_rows,
                            self.u + i * u_plane, START_AT_ZERO, NULL, m + i * m_plane, self.m_rows, False)
-        self.k.winograd_output(m, self.m_plane, self.n_filters, bias, y, y_line, y_pixel, n_lines, self.width, relu)
+
+    cdef void store(self, Py_ssize_t first, Py_ssize_t n_lines, const char *bias, char *y, Py_ssize_t y_line,
+                    Py_ssize_t y_pixel, bint relu, const char *scratch) noexcept nogil:
+        """Transform the tiles from `first` on back into n_lines of the result."""
+        self.k.winograd_output(scratch + (36 * self.v_plane + first * self.n_filters) * self.k.itemsize, self.m_plane,
+                               self.n_filters, bias, y, y_line, y_pixel, n_lines, self.width, relu)
+
+    cdef void run(self, const char *x, Py_ssize_t x_sample, Py_ssize_t n, Py_ssize_t n_lines, char *y,
+                  Py_ssize_t y_sample, Py_ssize_t y_line, Py_ssize_t y_pixel, char *scratch) noexcept nogil:
+        """Compute a depth slice of n samples, n_lines each; samples are so many bytes apart."""
+        cdef Py_ssize_t first = 0, h, i, m, lines, tiles, itemsize = self.k.itemsize
+        while first < n:
+            m = min(self.n_together, n - first)
+            h = 0
+            while h < n_lines:
+                lines = min(self.max_lines, n_lines - h)
+                tiles = self.n_tiles(lines)
+                for i in range(m):
+                    self.load(x + (first + i) * x_sample + h * self.line * itemsize, lines, i * tiles, scratch)
+                self.multiply(m * tiles, scratch)
+                for i in range(m):
+                    self.store(i * tiles, lines, NULL, y + (first + i) * y_sample + h * y_line * itemsize, y_line,
+                               y_pixel, False, scratch)
+                h += lines
+            first += m
 
 
 cdef class WinogradGradient:
