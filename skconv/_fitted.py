@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _architecture
 from ._augment import resolve_augmentation
-from ._images import channel_moments, read_images
+from ._images import channel_moments, finite_check, read_images
 from ._network import Network
 
 # Parameters that `layers` takes the place of.
@@ -214,7 +214,8 @@ class FittedNetwork(_architecture.NamedLayers):
     def _outputs(self, X, softmax=False):
         """Outputs of the network for new images, or with `softmax` shares of their exponentials."""
         check_is_fitted(self)
-        return self._fitted_network().predict(self._read(X, reset=False), softmax=softmax)
+        images = self._read(X, reset=False, ensure_finite=False)
+        return self._fitted_network().predict(images, softmax=softmax, refuse=finite_check(self))
 
     def layer_outputs(self, X, name):
         """Outputs of one layer: what reaches the next.
@@ -243,7 +244,8 @@ class FittedNetwork(_architecture.NamedLayers):
             known = ", ".join(dict.fromkeys(map(repr, names)))
             raise ValueError(f"name must be that of a layer, one of {known}; got {name!r}")
         last = len(names) - names[::-1].index(name)
-        return network.first(last).predict(self._read(X, reset=False))
+        images = self._read(X, reset=False, ensure_finite=False)
+        return network.first(last).predict(images, refuse=finite_check(self))
 
     def summary(self):
         """Return a table of the layers: name, operation, output shape, number of weights.
@@ -258,8 +260,11 @@ class FittedNetwork(_architecture.NamedLayers):
     def __sklearn_is_fitted__(self):
         return "coefs_" in self.__dict__
 
-    def _read(self, X, reset):
-        return read_images(self, X, reset=reset, image_shape=self.image_shape, spatial_ndim=self.spatial_ndim)
+    def _read(self, X, reset, ensure_finite=True):
+        return read_images(
+            self, X, reset=reset, image_shape=self.image_shape, spatial_ndim=self.spatial_ndim,
+            ensure_finite=ensure_finite,
+        )  # fmt: skip
 
 
 def _are_equal(value, array):

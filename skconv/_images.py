@@ -6,6 +6,7 @@ made on the shape is made before the data are touched, and an estimator is told 
 """
 
 import math
+from functools import partial
 
 import numpy as np
 from scipy.sparse import issparse
@@ -158,8 +159,8 @@ def read_images(estimator, X, *, reset, image_shape, spatial_ndim, dtypes=DTYPES
     name = type(estimator).__name__
     check_int(spatial_ndim, "spatial_ndim", minimum=1, maximum=3)
     if not reset and _is_readable(estimator, X, dtypes):
-        if ensure_finite and not get_config()["assume_finite"]:
-            _check_finite(X, name)
+        if ensure_finite:
+            check_finite(X, name)
         return X.reshape(-1, *estimator.image_shape_)
     array = _as_numeric_array(X, estimator)
     _check_not_empty(array, name)
@@ -180,8 +181,8 @@ def read_images(estimator, X, *, reset, image_shape, spatial_ndim, dtypes=DTYPES
     if not reset:
         _check_features(estimator, X, array, shape)
     array = _as_readable_array(array, dtypes)
-    if ensure_finite and not get_config()["assume_finite"]:
-        _check_finite(array, name)
+    if ensure_finite:
+        check_finite(array, name)
     return array.reshape(-1, *shape)
 
 
@@ -433,12 +434,18 @@ def _as_readable_array(array, dtypes):
     return array.reshape(-1).reshape(array.shape)
 
 
-def _check_finite(array, name):
+def finite_check(estimator):
+    """`check_finite` in the name of an estimator; None where scikit-learn's configuration says ``assume_finite``."""
+    return None if get_config()["assume_finite"] else partial(check_finite, name=type(estimator).__name__)
+
+
+def check_finite(array, name):
     """Raise for NaN, infinity and what is too large for float32, without a temporary of the size of the data.
 
-    A minimum and a maximum find all three: NaN passes through both.
+    A minimum and a maximum find all three: NaN passes through both. Does nothing where scikit-learn's configuration
+    says ``assume_finite``.
     """
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" or get_config()["assume_finite"]:
         return
     flat = array.reshape(-1)
     for start in range(0, flat.size, _BLOCK):

@@ -247,7 +247,7 @@ class Network:
 
     # ---- forward ----------------------------------------------------------------------------------------------
 
-    def predict(self, X, *, out=None, softmax=False):
+    def predict(self, X, *, out=None, softmax=False, refuse=None, mend=None):
         """Run images forward.
 
         Parameters
@@ -257,30 +257,51 @@ class Network:
             Where to put the result; must not overlap X.
         softmax : bool, default=False
             Turn the outputs into probabilities.
+        refuse : callable, default=None
+            Called with an X that holds NaN, infinity or what is too large for float32: it raises. They are looked for
+            while samples are in the cache on their way through the network, so that nobody need read them twice.
+        mend : callable, default=None
+            Called with a result that is not finite, which is looked for in the same way. Not together with `refuse`.
         """
         self._check_input(X)
+        checks_x = refuse is not None and X.dtype.char == self.dtype.char
+        if refuse is not None and not checks_x:
+            refuse(X)  # the engine looks through values of the network's precision only
         if out is None:
             out = np.empty((len(X), *self.out_shape), dtype=self.dtype)
-        self.predict_into(out, X, softmax=softmax)
+        if not self.predict_into(out, X, softmax=softmax, checks_x=checks_x, checks_out=mend is not None):
+            (refuse if checks_x else mend)(X if checks_x else out)
         return out
 
-    def predict_into(self, out, X, *, softmax=False):
-        """As `predict`, of what has been checked."""
+    def predict_into(self, out, X, *, softmax=False, checks_x=False, checks_out=False):
+        """As `predict`, of what has been checked.
+
+        Returns
+        -------
+        is_finite : bool
+            With `checks_x`, False where X holds NaN, infinity or what is too large for float32, and `out` then is
+            incomplete; with `checks_out`, False where `out` holds NaN or infinity.
+        """
         n = len(X)
         if n == 0:
-            return
+            return True
         n_threads, by_units = self._cut(n)
         plans = self._predictors  # `thaw` gives up all of them, this call's too
         is_constant = self._is_constant
         plan = self._take_predictor(n_threads, by_units, reads_data=X.dtype.char == self.dtype.char)
         piece = max(n_threads, n_threads * PIECE_WORK // self._sample_work)  # Python handles signals between pieces
+        is_finite = True
         for start in range(0, n, piece):
-            plan.engine.predict(
+            is_finite &= plan.engine.predict(
                 X, out if piece >= n else out[start : start + piece], first=start, n_threads=n_threads,
-                by_units=by_units, softmax=softmax, prepares=not plan.is_prepared,
+                by_units=by_units, softmax=softmax, prepares=not plan.is_prepared, checks_x=checks_x,
+                checks_out=checks_out,
             )  # fmt: skip
             plan.is_prepared = is_constant
+            if checks_x and not is_finite:
+                break
         plans.setdefault((by_units, plan.reads_data), []).append(plan)
+        return is_finite
 
     @property
     def is_constant(self):
@@ -488,7 +509,7 @@ class Network:
         )  # fmt: skip
         return dx, state.first[: self.n_weights]
 
-    def pull_back(self, dy, *, out=None):
+    def pull_back(self, dy, *, out=None, mend=None):
         """Pull gradients by the outputs back to the input, through frozen linear operations: apply the adjoint.
 
         As `backward`, but without the forward pass, which no such operation needs.
@@ -497,6 +518,8 @@ class Network:
         ----------
         dy : ndarray of shape (n_samples, *out_shape), C-contiguous, of the network's dtype
         out : ndarray of shape (n_samples, *in_shape), C-contiguous, of the network's dtype, default=None
+        mend : callable, default=None
+            Called with a result that is not finite.
         """
         for operation in self.operations:
             is_linear = isinstance(operation, Convolution) and operation.activation == "identity"
@@ -524,6 +547,10 @@ class Network:
             rows = slice(start, start + piece)
             plan.engine.pull_back(dy[rows], out[rows], n_threads=n_threads)
         self._adjoints.append(plan)
+        if mend is not None:
+            with np.errstate(all="ignore"):
+                if not math.isfinite(out.sum()):  # a sum with something that is not finite is not finite
+                    mend(out)
         return out
 
     def release(self):

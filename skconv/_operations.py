@@ -135,8 +135,9 @@ class Convolution(Weighted):
 
         That depends on the machine, this does not. A value that is not finite then reaches the pixels beside it.
         """
-        n_columns = min(self.in_shape[-1], self.out_shape[-1])
-        return self.algorithm != "direct" and self.groups == 1 and 2 * n_columns <= _LONGEST_VECTOR
+        if self.algorithm == "direct" or self.groups > 1 or self.window.kernel_size[-1] == 1:
+            return False  # neighbours whose windows do not overlap have nothing to share
+        return 2 * min(self.in_shape[-1], self.out_shape[-1]) <= _LONGEST_VECTOR
 
     def describe(self):
         window = self.window

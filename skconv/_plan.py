@@ -321,8 +321,9 @@ class Plan:
         ]
         # A plan that only predicts writes its output straight to the caller.
         kept = maps if trains else maps[:-1]
+        # The caller's result counts, too: it is looked through for NaN while it is in the cache.
         sample_bytes = (
-            sum(m.sample_stride for m in kept)
+            sum(m.sample_stride for m in maps)
             + sum(step.index_bytes for step in steps if trains or step.side_bytes)
             + 1
         )

@@ -37,6 +37,7 @@ from .kernels.winograd cimport (
 )
 
 cdef extern from "tile.h" nogil:
+    bint all_finite "skconv_all_finite"(const real *x, Py_ssize_t n, real largest)
     real fma_chains "skconv_fma_chains"(Py_ssize_t n)
     const Py_ssize_t fma_flops "skconv_fma_flops"
 
@@ -318,6 +319,10 @@ cdef void _load_line(int source, const void *x, Py_ssize_t n, const void *mean, 
     load_line(source, x, n, <const real *> mean, <const real *> scale, <real *> y)
 
 
+cdef bint _all_finite(const void *x, Py_ssize_t n, double largest) noexcept nogil:
+    return all_finite(<const real *> x, n, <real> largest)
+
+
 cdef void _softmax(void *x, Py_ssize_t n) noexcept nogil:
     softmax(<real *> x, n)
 
@@ -415,6 +420,7 @@ kernels.warp_line = _warp_line
 kernels.reverse_line = _reverse_line
 kernels.adjust_line = _adjust_line
 kernels.load_line = _load_line
+kernels.all_finite = _all_finite
 kernels.softmax = _softmax
 kernels.softmax_cross_entropy = _softmax_cross_entropy
 kernels.value_loss = _value_loss

@@ -18,6 +18,8 @@ cdef struct Batch:
     Py_ssize_t chunk        # samples that go through a stage together
     Py_ssize_t n_done       # mini-batches of the call
     bint softmax            # of a prediction: output rows become probabilities
+    bint checks_x           # ... look for what is not finite in the data, or in the outputs
+    bint checks_out
     double l1               # of the whole mini-batch, as update.decay is
     double clip_norm        # largest norm of the gradient, or 0 for any
     char *average           # of the weights, or NULL
@@ -51,6 +53,8 @@ cdef class Predictor:
         Py_ssize_t n_outputs
         double next_check           # for signals, on the clock of skconv_seconds
         bint is_interrupted
+        bint is_finite              # what this call has looked at; any thread may say no
+        double largest              # finite output
         double *seconds             # by thread: of layers, forward and backward in turns, and of the update; or NULL
         Py_ssize_t n_clocks         # of one thread
         object _kernels             # the capsule that owns them
@@ -66,6 +70,8 @@ cdef class Predictor:
     cdef void _forward_slot(self, const Batch *b, Py_ssize_t stage, Py_ssize_t slot, int thread) noexcept nogil
     cdef Py_ssize_t _forward_tasks(self, const Batch *b, Py_ssize_t stage) noexcept nogil
     cdef void _forward_task(self, const Batch *b, Py_ssize_t stage, Py_ssize_t task, int thread) noexcept nogil
+    cdef void _look_at(self, const char *values, Py_ssize_t n_bytes, double largest) noexcept nogil
+    cdef void _look_at_all(self, const char *values, Py_ssize_t n_bytes, double largest, int threads) noexcept nogil
     cdef void _probabilities(self, const Batch *b, Py_ssize_t task) noexcept nogil
     cdef void _predict_chunk(self, const Batch *b, Py_ssize_t task, int thread) noexcept nogil
     cdef void _predict_alone(self, const Batch *b) noexcept nogil

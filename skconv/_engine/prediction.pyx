@@ -12,6 +12,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from cython.parallel cimport parallel, prange, threadid
+from libc.float cimport DBL_MAX, FLT_MAX
 from libc.string cimport memset
 
 import numpy as np
@@ -21,6 +22,12 @@ from .dense cimport DenseLayer
 from .layer cimport Layer, Pass, Tables, kernels_of
 from .normalization cimport BatchNormLayer
 from .table cimport FROM_FLOAT32, FROM_FLOAT64, FROM_UINT8
+
+cdef enum:
+    PIECE_BYTES = 256 * 1024    # of values that one thread looks through
+
+# Of the values of the input: those that are finite in float32.
+cdef double LARGEST_DATA = FLT_MAX
 
 
 cdef bint check_signals() noexcept with gil:
@@ -211,8 +218,25 @@ cdef class Predictor:
     cdef void _predict_chunk(self, const Batch *b, Py_ssize_t task, int thread) noexcept nogil:
         cdef Pass p
         self._chunk_of(b, task * b.chunk, b.n, thread, &p)
+        if b.checks_x:
+            self._look_at(p.x + p.first * p.x_sample, p.n * p.x_sample, LARGEST_DATA)
+            if not self.is_finite:
+                return
         self._forward_layers(0, &p)
+        if b.checks_out:
+            self._look_at(p.out, p.n * p.out_sample, self.largest)
         self._probabilities(b, task)
+
+    cdef void _look_at(self, const char *values, Py_ssize_t n_bytes, double largest) noexcept nogil:
+        """Note if one of some values, of the kernels' precision, is not finite, or larger."""
+        if not self.k.all_finite(values, n_bytes // self.k.itemsize, largest):
+            self.is_finite = False
+
+    cdef void _look_at_all(self, const char *values, Py_ssize_t n_bytes, double largest, int threads) noexcept nogil:
+        """The same by many threads, where samples do not pass one by one."""
+        cdef Py_ssize_t piece
+        for piece in prange((n_bytes + PIECE_BYTES - 1) // PIECE_BYTES, schedule="dynamic", num_threads=threads):
+            self._look_at(values + piece * PIECE_BYTES, min(PIECE_BYTES, n_bytes - piece * PIECE_BYTES), largest)
 
     cdef void _probabilities(self, const Batch *b, Py_ssize_t task) noexcept nogil:
         """Of one chunk of samples, whose outputs are there, if they are asked for."""
@@ -247,7 +271,8 @@ cdef class Predictor:
         for task in range(b.n_slots):
             self._probabilities(b, task)
 
-    def predict(self, x, out, *, int n_threads, bint by_units, bint softmax, Py_ssize_t first=0, bint prepares=True):
+    def predict(self, x, out, *, int n_threads, bint by_units, bint softmax, Py_ssize_t first=0, bint prepares=True,
+                bint checks_x=False, bint checks_out=False):
         """Run samples first, first + 1, ... of x forward, as many as `out` has rows.
 
         Parameters
@@ -260,17 +285,36 @@ cdef class Predictor:
             Turn every output row into probabilities.
         prepares : bool
             Whether the weights may have changed since the last call.
+        checks_x, checks_out : bool
+            Look for NaN, infinity and (in x) what is too large for float32 on the way, while samples and results are
+            in the cache: on two threads, a pass of its own through 30 MB takes longer than many a 1x1 convolution.
+            The samples must be of the kernels' precision.
+
+        Returns
+        -------
+        is_finite : bool
+            Whether there was none of it. `out` is incomplete where x was not finite.
         """
         cdef:
             Batch batch
             Batch *b = &batch
             Py_ssize_t n = len(out), done, task, layer, phase, n_tasks, stage, n_shares
             int thread, threads = max(1, min(n_threads, self.n_threads))
+            bint in_chunks
             char *rows = address_of(out, NULL, NULL)
         self._set_data(b, x)
         self._start()
         b.base.out_sample = self.n_outputs * self.k.itemsize
         b.softmax = softmax
+        b.checks_x, b.checks_out = checks_x, checks_out
+        self.is_finite = True
+        self.largest = DBL_MAX if self.k.itemsize == 8 else FLT_MAX
+        in_chunks = not (self.keeps_batch or by_units and threads > 1)
+        if checks_x and not in_chunks:
+            with nogil:
+                self._look_at_all(b.base.x + first * b.base.x_sample, n * b.base.x_sample, LARGEST_DATA, threads)
+            if not self.is_finite:
+                return False
         if prepares:
             for task in prange(self.n_layers, schedule="dynamic", num_threads=threads, nogil=True):
                 (<Layer> self.layer_pointers[task]).prepare(False)
@@ -314,3 +358,7 @@ cdef class Predictor:
             if self.is_interrupted:
                 raise KeyboardInterrupt
             done += b.n
+        if checks_out and not in_chunks:
+            with nogil:
+                self._look_at_all(rows, n * b.base.out_sample, self.largest, threads)
+        return self.is_finite

@@ -216,6 +216,7 @@ cdef struct Kernels:
 
     void (*load_line)(int source, const void *x, Py_ssize_t n, const void *mean, const void *scale,
                       void *y) noexcept nogil
+    bint (*all_finite)(const void *x, Py_ssize_t n, double largest) noexcept nogil
     void (*softmax)(void *x, Py_ssize_t n) noexcept nogil
     double (*softmax_cross_entropy)(const void *logits, Py_ssize_t n_classes, Py_ssize_t target, double smoothing,
                                     double scale, void *gradient, bint *correct) noexcept nogil

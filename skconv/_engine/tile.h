@@ -56,9 +56,11 @@ enum { SKCONV_ZERO = 0, SKCONV_BIAS = 1, SKCONV_ADD = 2 };
 #ifdef SKCONV_DOUBLE
 typedef double skconv_real;
 typedef int64_t skconv_int;
+typedef uint64_t skconv_bits;
 #else
 typedef float skconv_real;
 typedef int32_t skconv_int;
+typedef uint32_t skconv_bits;
 #endif
 #define SKCONV_LANES ((int)(SKCONV_VECTOR_BYTES / sizeof(skconv_real)))
 
@@ -501,6 +503,33 @@ static void skconv_column_sums(const skconv_real *restrict x, ptrdiff_t n_rows, 
     }
     for (ptrdiff_t i = 0; i < n_rows; i++)
         for (ptrdiff_t g = f; g < n; g++) sums[g] += x[i * stride + g];
+}
+
+/* ---- is everything finite? -----------------------------------------------------------------------------------------
+ *
+ * Without its sign, a value's bits order as the value does, with infinity and NaN on top: those of a value above
+ * `largest` carry into the sign when the distance from largest to the top is added. Integers, because a maximum of
+ * floating-point numbers may pass over NaN.
+ */
+static int skconv_all_finite(const skconv_real *restrict x, ptrdiff_t n, skconv_real largest)
+{
+    typedef SKCONV_VECTOR(skconv_bits, SKCONV_VECTOR_BYTES) bit_vec;
+    const skconv_bits all = ~(skconv_bits)0 >> 1;
+    skconv_bits top, bad = 0;
+    bit_vec above[4] = {0};
+    ptrdiff_t i = 0;
+    memcpy(&top, &largest, sizeof(top));
+    for (; i + 4 * SKCONV_LANES <= n; i += 4 * SKCONV_LANES)
+        SKCONV_UNROLL for (int v = 0; v < 4; v++)
+            above[v] |= (*(const bit_vec *)(x + i + v * SKCONV_LANES) & all) + (all - top);
+    above[0] |= above[1] | above[2] | above[3];
+    for (int v = 0; v < SKCONV_LANES; v++) bad |= above[0][v];
+    for (; i < n; i++) {
+        skconv_bits value;
+        memcpy(&value, x + i, sizeof(value));
+        bad |= (value & all) + (all - top);
+    }
+    return bad <= all;
 }
 
 /* ---- functions of the chosen precision ------------------------------------------------------------------------ */

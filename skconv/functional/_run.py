@@ -208,7 +208,7 @@ def _give_back(key, network):
                 del _idle[oldest]
 
 
-def run(operations, arrays, x, out=None, method="predict"):
+def run(operations, arrays, x, out=None, method="predict", mend=None):
     """Run images through operations.
 
     Parameters
@@ -224,6 +224,8 @@ def run(operations, arrays, x, out=None, method="predict"):
         See `check_out`.
     method : str, default="predict"
         Of `Network`.
+    mend : callable, default=None
+        See `Network.predict`.
     """
     dtype = result_dtype(x)
     key = (operations, dtype.char, method)
@@ -235,6 +237,7 @@ def run(operations, arrays, x, out=None, method="predict"):
             if array is not None:
                 n_coefs = len(network.coefs)
                 (network.coefs[i] if i < n_coefs else network.intercepts[i - n_coefs])[...] = array
-    result = getattr(network, method)(x, out=out)
+    options = {} if mend is None else {"mend": mend}
+    result = getattr(network, method)(x, out=out, **options)
     _give_back(key, network)  # not after an exception: what it left behind is unknown
     return result

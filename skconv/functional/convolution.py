@@ -132,10 +132,10 @@ def conv(
         if bound.pads_zeros:
             return conv_where_the_image_is(images, kernel, biases, bound.operations[-1], out)
         return run(bound.direct or bound.operations, (coef, biases), images, out)
-    y = run(bound.operations, (coef, biases), images, out)
+    mender = None
     if bound.direct is not None:
-        mend(y, bound.direct, (coef, biases), images)
-    return y
+        mender = functools.partial(mend, operations=bound.direct, arrays=(coef, biases), x=images)
+    return run(bound.operations, (coef, biases), images, out, mend=mender)
 
 
 def conv_transpose(
@@ -208,9 +208,10 @@ def conv_transpose(
     if not is_finite(kernel):
         x = transpose_where_the_image_is(maps, kernel, bound.operations[-1], out)
     else:
-        x = run(bound.operations, (coef,), maps, out, method="pull_back")
+        mender = None
         if bound.direct is not None:
-            mend(x, bound.direct, (coef,), maps, method="pull_back")
+            mender = functools.partial(mend, operations=bound.direct, arrays=(coef,), x=maps, method="pull_back")
+        x = run(bound.operations, (coef,), maps, out, method="pull_back", mend=mender)
     if biases is not None:
         with np.errstate(all="ignore"):
             x += _to_dtype(biases, dtype)

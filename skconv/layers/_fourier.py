@@ -54,8 +54,10 @@ class FourierBank:
             spectra.append(spectrum.astype(np.result_type(self.dtype, np.complex64)))
         self._spectra = np.array(spectra)
 
-    def predict(self, images):
+    def predict(self, images, *, refuse=None):
         """Responses of images (n, height, width, n_channels), as `Network.predict`."""
+        if refuse is not None:
+            refuse(images)
         n_channels = images.shape[-1]
         result = np.empty((len(images), *self.out_shape), dtype=self.dtype)
         with np.errstate(all="ignore"):  # what overflows is infinite or NaN, as in the other algorithms

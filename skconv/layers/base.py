@@ -6,7 +6,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._images import read_images, remember_images
+from .._images import finite_check, read_images, remember_images
 from .._network import Network
 from ..filters import Maps
 
@@ -95,11 +95,12 @@ class Layer(TransformerMixin, BaseEstimator):
             float64 for float64, float32 for all else.
         """
         check_is_fitted(self)
-        images = self._read(X, reset=False)
+        images = self._read(X, reset=False, ensure_finite=False)
         is_flat = not is_image_shaped(X)
         if not is_flat and len(self.output_shape_) > 1:
             self._check_container()
-        result = self._network(self._dtype(images)).predict(images)
+        # The network looks for NaN on its way: to read 30 MB once more takes as long as many a 1x1 convolution.
+        result = self._network(self._dtype(images)).predict(images, refuse=finite_check(self))
         return result.reshape(len(result), -1) if is_flat else result
 
     def get_feature_names_out(self, input_features=None):
@@ -123,8 +124,11 @@ class Layer(TransformerMixin, BaseEstimator):
         shape = self.bind(in_shape)[-1].out_shape
         return feature_names(name if len(shape) > 1 else f"{name}_", shape)
 
-    def _read(self, X, reset):
-        return read_images(self, X, reset=reset, image_shape=self.image_shape, spatial_ndim=self.spatial_ndim)
+    def _read(self, X, reset, ensure_finite=True):
+        return read_images(
+            self, X, reset=reset, image_shape=self.image_shape, spatial_ndim=self.spatial_ndim,
+            ensure_finite=ensure_finite,
+        )  # fmt: skip
 
     def _generator(self):
         try:
