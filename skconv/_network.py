@@ -18,6 +18,9 @@ from ._plan import SLACK, Plan, aligned_zeros, is_wide
 THREAD_WORK = 1_000_000
 # Multiply-adds of one thread between two looks at Ctrl-C in a prediction: a tenth of a second or less with AVX-512.
 PIECE_WORK = 5_000_000_000
+# Rounds of one sample per thread up to which threads share the last few samples: five images on two threads are two
+# for each, then the fifth for both.
+FEW_ROUNDS = 8
 ALIGNMENT = 16  # elements: weights of every layer start on a cache line
 SOLVERS = {"gradient": 0, "sgd": 1, "adam": 2}
 
@@ -291,15 +294,23 @@ class Network:
         plan = self._take_predictor(n_threads, by_units, reads_data=X.dtype.char == self.dtype.char)
         piece = max(n_threads, n_threads * PIECE_WORK // self._sample_work)  # Python handles signals between pieces
         is_finite = True
-        for start in range(0, n, piece):
+        rest = n % n_threads if n_threads < n < FEW_ROUNDS * n_threads else 0
+        if rest * self._sample_work < 4 * THREAD_WORK:
+            rest = 0
+        for start in range(0, n - rest, piece):
             is_finite &= plan.engine.predict(
-                X, out if piece >= n else out[start : start + piece], first=start, n_threads=n_threads,
-                by_units=by_units, softmax=softmax, prepares=not plan.is_prepared, checks_x=checks_x,
-                checks_out=checks_out,
+                X, out if rest == 0 and piece >= n else out[start : min(start + piece, n - rest)], first=start,
+                n_threads=n_threads, by_units=by_units, softmax=softmax, prepares=not plan.is_prepared,
+                checks_x=checks_x, checks_out=checks_out,
             )  # fmt: skip
             plan.is_prepared = is_constant
             if checks_x and not is_finite:
                 break
+        if rest and (is_finite or not checks_x):
+            is_finite &= plan.engine.predict(
+                X, out[n - rest :], first=n - rest, n_threads=n_threads, by_units=True, softmax=softmax,
+                prepares=False, checks_x=checks_x, checks_out=checks_out,
+            )  # fmt: skip
         plans.setdefault((by_units, plan.reads_data), []).append(plan)
         return is_finite
 

@@ -13,6 +13,7 @@ import numpy as np
 from ._algorithms import is_winograd
 from ._engine import kernels
 from ._engine.augment import AugmentedInput
+from ._engine.clipping import MAX_RESULTS, share_inside, taps_inside
 from ._engine.contrast import ContrastLayer
 from ._engine.convolution import Convolution as ConvolutionLayer
 from ._engine.dense import DenseLayer
@@ -56,6 +57,8 @@ MAX_CHUNK = 16
 # costs more than activations that leave the cache (a training step of cifar, one, four or eight samples at a time: 700,
 # 640 and 620 microseconds per image).
 WINOGRAD_CHUNK_BYTES = 3072 * 1024
+# Where taps on margins are left out: a pixel near a corner fills a register tile with others of its kind, one a sample.
+CLIPPED_CHUNK_BYTES = 1024 * 1024
 # A dense layer whose weights outgrow this becomes a stage: carried through the cache once per chunk, forward and twice
 # back, they would cost more than the barrier.
 WIDE_BYTES = 128 * 1024
@@ -233,6 +236,17 @@ def _repeats(operation):
     return repeats if repeats <= FEW_FILTERS else 1
 
 
+def is_clipped(operation, pool):
+    """Whether a convolution is worth leaving out taps on the margin pixel by pixel: a tenth of all."""
+    if pool is not None:
+        return False
+    window = window_in_3d(operation.window)
+    size = in_3d(operation.in_shape[:-1], 1)
+    out = window.output_size(size)
+    axes = zip(size, out, window.kernel_size, window.stride, window.dilation, window.pad_before, strict=True)
+    return math.prod(out) <= MAX_RESULTS and share_inside(map(taps_inside, *zip(*axes)), window.kernel_size) < 0.9
+
+
 def _margin(step):
     """Zeros that a step's window wants around its input, before and after."""
     if not isinstance(step.operation, Convolution):
@@ -341,7 +355,11 @@ class Plan:
         if not trains and stages[-1][0] == stages[-1][1]:
             stages.pop()
 
-        chunk_bytes = WINOGRAD_CHUNK_BYTES if any(step.is_winograd for step in steps) else CHUNK_BYTES
+        chunk_bytes = CHUNK_BYTES
+        if any(step.is_winograd for step in steps):
+            chunk_bytes = WINOGRAD_CHUNK_BYTES
+        elif any(isinstance(step.operation, Convolution) and is_clipped(step.operation, step.pool) for step in steps):
+            chunk_bytes = CLIPPED_CHUNK_BYTES
         self.chunk = max(1, min(MAX_CHUNK, chunk_bytes // sample_bytes))
         self.keeps_batch = len(stages) > 1
         if self.keeps_batch:

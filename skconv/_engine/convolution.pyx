@@ -20,12 +20,15 @@ every filter sees one channel and every channel has one filter, it is one produc
 
 3x3 kernels with many channels run all three by Winograd's algorithm instead (winograd.pyx), where the plan says so.
 Where few filters, or few channels of dx, leave most of a vector empty, several pixels share one (side_by_side.pyx).
+Elsewhere, taps that fall on the margin are left out (clipping.pyx).
 """
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy, memset
 
 import numpy as np
 
+from .clipping import clippings
+from .clipping cimport Clipped, ClippedLines
 from .input_gradient import phases_of_axis
 from .input_gradient cimport InputGradient
 from .layer cimport Layer, Pass, Tables, round_up
@@ -38,6 +41,7 @@ from .winograd cimport Winograd, WinogradGradient
 cdef enum:
     BLOCK_PIXELS = 256
     BLOCK_TILES = 32        # Winograd: three register tiles of rows; planes of 64 channels take 590 KiB
+    CLIPPED_SAMPLES = 3     # from here on, single pixels of several samples fill a tile
 
 
 cdef class Convolution(Layer):
@@ -87,6 +91,8 @@ cdef class Convolution(Layer):
         bint learns
         bint is_winograd
         bint shares_vectors
+        Clipped clipped                     # for z of several samples, or None
+        ClippedLines clipped_lines          # for lines of z, or None
         SideBySide beside                   # for z, or None
         SideBySideGradient beside_dw
         Py_ssize_t beside_offset            # of its sums, in scratch
@@ -218,6 +224,12 @@ cdef class Convolution(Layer):
                 a_line=self.stride[1] * self.x.line_stride,
                 c_line=self.y.line_stride if pool is None else self.out[2] * self.box_pixel,
                 overruns=pool is not None)
+        if self.beside is None and not self.is_depthwise and not self.is_winograd:
+            self.clipped, self.clipped_lines = clippings(
+                self._kernels, size=self.x.size, out=self.out, kernel=self.kernel, stride=self.stride,
+                dilation=self.dilation, before=self.before, n_groups=self.n_products, n_channels=self.group_channels,
+                n_filters=self.group_filters, x_lines=(self.x.depth_stride, self.x.line_stride),
+                y_lines=(self.y.depth_stride, self.y.line_stride), only_lines=pool is not None)
         self.n_blocks = (self.y.size[1] + self.block - 1) // self.block
         self.n_units = self.y.size[0] * self.n_blocks
         self.n_grouped = 1
@@ -363,34 +375,63 @@ cdef class Convolution(Layer):
         """Lines h to h + lines of depth slice d, before pooling; tiles: the first of those that are multiplied already,
         or -1."""
         cdef:
-            Py_ssize_t at = self._first_seen(d, h), g, f
+            Py_ssize_t at = self._first_seen(d, h), g, f, n
+            Py_ssize_t c_line = self.y.line_stride if self.pool is None else self.out[2] * self.box_pixel
             char *planes = p.scratch + self.scratch_offset + self.winograd_offset
+            const Product *product
         if self.is_winograd:
             if tiles < 0:
                 tiles = 0
                 self.winograd.load(x + at * self.itemsize, lines, 0, planes)
                 self.winograd.multiply(self.winograd.n_tiles(lines), planes)
-            self.winograd.store(tiles, lines, self.bias, c,
-                                self.y.line_stride if self.pool is None else self.out[2] * self.box_pixel,
+            self.winograd.store(tiles, lines, self.bias, c, c_line,
                                 self.n_filters if self.pool is None else self.box_pixel, relu, planes)
             return
         if self.beside is not None:
             self.beside.run(x + at * self.itemsize, lines, c, relu)
             return
-        for g in range(self.n_products):
-            f = g * self.group_filters * self.itemsize
-            self.multiply(&self.forward_product, lines * self.out[2], self.columns,
-                          x + (at + g * self.group_channels) * self.itemsize, self.x_rows, self.weights + f,
-                          START_AT_ZERO if self.bias == NULL else START_AT_BIAS,
-                          NULL if self.bias == NULL else self.bias + f, c + f, self.c_rows, relu)
+        while lines > 0:
+            n, product = lines, &self.forward_product
+            if self.clipped_lines is not None:
+                n, product = self.clipped_lines.n_alike(h, lines), self.clipped_lines.at(d, h)
+            for g in range(self.n_products):
+                f = g * self.group_filters * self.itemsize
+                self.multiply(product, n * self.out[2], self.columns,
+                              x + (at + g * self.group_channels) * self.itemsize, self.x_rows, self.weights + f,
+                              START_AT_ZERO if self.bias == NULL else START_AT_BIAS,
+                              NULL if self.bias == NULL else self.bias + f, c + f, self.c_rows, relu)
+            lines -= n
+            h += n
+            at += n * self.stride[1] * self.x.line_stride
+            c += n * c_line * self.itemsize
 
     cdef void forward(self, const Pass *p) noexcept nogil:
+        cdef Py_ssize_t i, d
+        if self.n_grouped > 1:
+            self._forward_grouped(p)
+            return
+        if self.clipped is None or p.n < CLIPPED_SAMPLES:
+            Layer.forward(self, p)
+            return
+        self.clipped.run(self.input(p, 0), self.x.sample, self.weights, self.bias, self.output(p, 0),
+                         self.output(p, 1) - self.output(p, 0), p.n, self.activation == RELU)
+        for i in range(p.n):
+            for d in range(self.y.size[0]):
+                self._activate(self.output(p, i) + d * self.y.depth_stride * self.itemsize, self.y.size[1])
+
+    cdef void _activate(self, char *line, Py_ssize_t n_lines) noexcept nogil:
+        """What the product has not done."""
+        cdef Py_ssize_t _
+        if self.activation == IDENTITY or (self.activation == RELU and self.pool is None):
+            return
+        for _ in range(n_lines):
+            self.k.activate(self.activation, line, self.y.size[2] * self.n_filters)
+            line += self.y.line_stride * self.itemsize
+
+    cdef void _forward_grouped(self, const Pass *p) noexcept nogil:
         cdef:
             Py_ssize_t first = 0, i, n, tiles
             char *planes = p.scratch + self.scratch_offset + self.winograd_offset
-        if self.n_grouped == 1:
-            Layer.forward(self, p)
-            return
         # Samples of few tiles share a product, so that it fills its register tiles and reads the weights less often.
         tiles = self.winograd.n_tiles(self.grouped_lines)
         while first < p.n:
@@ -413,7 +454,7 @@ cdef class Convolution(Layer):
             const char *x = self.input(p, i)
             char *y = self.output(p, i)
             char *line
-            Py_ssize_t unit, d, _, end, h0
+            Py_ssize_t unit, d, end, h0
         for unit in range(first, last):
             d = unit // self.n_blocks
             h0 = unit % self.n_blocks * self.block
@@ -423,11 +464,7 @@ cdef class Convolution(Layer):
                 self._pooled_lines(p, i, x, d, h0, end, line, tiles)
             else:
                 self._convolve(p, x, d, h0, end - h0, line, self.activation == RELU, tiles)
-            if self.activation == IDENTITY or (self.activation == RELU and self.pool is None):
-                continue
-            for _ in range(h0, end):
-                self.k.activate(self.activation, line, self.y.size[2] * self.n_filters)
-                line += self.y.line_stride * self.itemsize
+            self._activate(line, end - h0)
 
     cdef void _pooled_lines(self, const Pass *p, Py_ssize_t i, const char *x, Py_ssize_t d, Py_ssize_t first,
                             Py_ssize_t end, char *y, Py_ssize_t tiles) noexcept nogil:

@@ -1,0 +1,275 @@
+"""Convolution products without the taps that fall on the margin.
+
+A 7x7 kernel on 8x8 pixels with padding "same" has 38 % of its taps outside of the image: factors of zero. Results that
+see the same rectangle of taps form a group,
+
+    C[m, f] = bias[f] + sum over the taps k of the group, values l:  A[a_rows[m] + a(k) + l] * B[b(k) + l, f]
+
+and a group is a product of its own: the inner pixels one, those of an edge one per distance from it, a pixel near a
+corner alone. Such groups are too small for a register tile, so rows of a product are the pixels of a group in all
+samples of a chunk (`Clipped`). For few samples, or where lines are computed into a box for pooling, lines are told
+apart and columns are not (`ClippedLines`).
+
+Every sum keeps its other terms and their order, and adding 0 * w changes none of them unless w is NaN or infinite: the
+bits are the same whichever way a sample goes.
+"""
+from .layer cimport Tables, kernels_of
+from .table cimport START_AT_BIAS, START_AT_ZERO, Product, Run
+
+cdef enum:
+    BLOCK_ROWS = 256        # of a product, as everywhere
+    MANY_ROWS = 64          # from here on, a product per sample
+
+MAX_RESULTS = 4096          # of a sample, or lines: beyond, margins are not worth a table
+# Of the taps, on the margin: from here on, a product per group of pixels pays.
+cdef double LEAST_SHARE = 0.03
+
+
+def taps_inside(size, out, kernel, stride, dilation, before):
+    """Of one axis: the range of taps (first, last + 1) that fall on the image, for every output position.
+
+    >>> taps_inside(4, 4, 3, 1, 1, 1)
+    [(1, 3), (0, 3), (0, 3), (0, 2)]
+    """
+    ranges = []
+    for o in range(out):
+        at = o * stride - before
+        first = min(kernel, max(0, -(at // dilation)))
+        ranges.append((first, max(first, min(kernel, (size - 1 - at) // dilation + 1))))
+    return ranges
+
+
+def shifts_inside(size, n, first, shifts):
+    """Of one axis of a gradient: the range of taps whose position first + i - shift lies on dz, for every i < n.
+
+    The shifts descend.
+
+    >>> shifts_inside(4, 4, 1, [2, 1, 0])
+    [(1, 3), (0, 3), (0, 3), (0, 2)]
+    """
+    ranges = []
+    for q in range(first, first + n):
+        inside = [i for i, shift in enumerate(shifts) if 0 <= q - shift < size]
+        ranges.append((inside[0], inside[-1] + 1) if inside else (0, 0))
+    return ranges
+
+
+def share_inside(axes, kernels):
+    """The share of all taps that lie inside, given `taps_inside` of all axes."""
+    share = 1.0
+    for ranges, kernel in zip(axes, kernels, strict=True):
+        share *= sum(last - first for first, last in ranges) / (kernel * len(ranges))
+    return share
+
+
+cdef list _stretches(ranges):
+    """Neighbours with the same taps: (first position, number, taps)."""
+    cdef list found = []
+    for i, taps in enumerate(ranges):
+        if found and found[-1][2] == taps:
+            found[-1] = (found[-1][0], found[-1][1] + 1, taps)
+        else:
+            found.append((i, 1, taps))
+    return found
+
+
+cdef Product _product_of(Tables tables, taps, a_taps, b_taps, Py_ssize_t length, Py_ssize_t b_step) except *:
+    """The product over a rectangle of taps; the values of neighbouring taps are joined where they follow each other."""
+    cdef:
+        Py_ssize_t i, k = 0, pieces
+        Run *runs
+    last_a, last_b = a_taps[2], b_taps[2]
+    (d0, d1), (h0, h1), (w0, w1) = taps
+    if w1 - w0 > 1 and all(last_a[t + 1] - last_a[t] == length and last_b[t + 1] - last_b[t] == length * b_step
+                           for t in range(w0, w1 - 1)):
+        columns, length = [w0], length * (w1 - w0)
+    else:
+        columns = list(range(w0, w1))
+    # Short runs are taken apart, as in convolution.pyx.
+    pieces = length if length < 4 else 1
+    n = (d1 - d0) * (h1 - h0) * len(columns) * pieces
+    runs = tables.runs(max(n, 1))
+    for d in range(d0, d1):
+        for h in range(h0, h1):
+            for w in columns:
+                for i in range(pieces):
+                    runs[k].a = a_taps[0][d] + a_taps[1][h] + last_a[w] + i
+                    runs[k].b = b_taps[0][d] + b_taps[1][h] + last_b[w] + i * b_step
+                    k += 1
+    return Product(runs, n, length // pieces, 1, b_step)
+
+
+def clippings(kernels, *, size, out, kernel, stride, dilation, before, n_groups, n_channels, n_filters, x_lines,
+              y_lines, only_lines):
+    """A convolution's `Clipped` and `ClippedLines`, each None where it does not pay.
+
+    Parameters
+    ----------
+    kernels : capsule
+    size, out, kernel, stride, dilation, before : 3 ints
+        Per axis, of the image, the result and the window.
+    n_groups, n_channels, n_filters : int
+        Groups, and channels and filters of a group.
+    x_lines, y_lines : 2 ints
+        Elements from one depth slice, and one line, of image and result to the next.
+    only_lines : bool
+    """
+    size, out, kernel, stride, dilation, before = map(list, (size, out, kernel, stride, dilation, before))
+    if max(out[:2]) > MAX_RESULTS:
+        return None, None
+    is_small = not only_lines and out[0] * out[1] * out[2] <= MAX_RESULTS
+    ranges = [
+        taps_inside(*axis) for axis in zip(size, out, kernel, stride, dilation, before, strict=True)
+    ][:3 if is_small else 2]
+    x_steps, y_steps = (*x_lines, n_groups * n_channels), (*y_lines, n_groups * n_filters)
+    w_taps = (kernel[1] * kernel[2], kernel[2], 1)
+    taps = {
+        "a_taps": [[t * dilation[axis] * x_steps[axis] for t in range(kernel[axis])] for axis in range(3)],
+        "b_taps": [[t * w_taps[axis] * n_channels * y_steps[2] for t in range(kernel[axis])] for axis in range(3)],
+        "length": n_channels, "b_step": y_steps[2],
+    }
+    clipped = lines = None
+    if share_inside(ranges[:2], kernel[:2]) < 1:
+        lines = ClippedLines(depths=ranges[0], lines=ranges[1], kernel=kernel[2], **taps)
+    if is_small and share_inside(ranges, kernel) < 1 - LEAST_SHARE:
+        clipped = Clipped(
+            kernels, ranges=ranges, a_start=-sum(b * s for b, s in zip(before, x_steps, strict=True)),
+            a_steps=[n * s for n, s in zip(stride, x_steps, strict=True)], c_steps=y_steps, n_groups=n_groups,
+            a_group=n_channels, b_group=n_filters, c_group=n_filters, **taps)
+    return clipped, lines
+
+
+cdef class Clipped:
+    """All results of some samples; see the head of the file.
+
+    Parameters
+    ----------
+    kernels : capsule
+    ranges : 3 lists
+        For every axis and position of the results, its range of taps.
+    a_start : int
+        Where in A the taps of the first position begin.
+    a_steps, c_steps : 3 ints
+        Elements of A and C from one position to the next.
+    a_taps, b_taps : 3 lists
+        Where the taps of every axis lie in A and B; the offsets of the axes add up.
+    length : int
+        Values of a tap.
+    b_step : int
+        Elements of B from one value to the next.
+    n_groups : int
+        Of channels: products, each with c_group columns and other columns of A, B and C.
+    a_group, b_group, c_group : int
+        Elements from one group to the next.
+    """
+
+    def __init__(self, kernels, *, ranges, a_start, a_steps, c_steps, a_taps, b_taps, length, b_step, n_groups, a_group,
+                 b_group, c_group):
+        cdef:
+            Py_ssize_t m = 0, start, d, h, w
+            Alike *alike
+        self.k = kernels_of(kernels)
+        self.tables = Tables()
+        self.n_groups, self.a_group, self.b_group, self.c_group = n_groups, a_group, b_group, c_group
+        axes = [_stretches(axis) for axis in ranges]
+        n_results = len(ranges[0]) * len(ranges[1]) * len(ranges[2])
+        self.n_kinds = len(axes[0]) * len(axes[1]) * len(axes[2])
+        self.kinds = <Alike *> self.tables.bytes(self.n_kinds * sizeof(Alike))
+        self.a_rows, self.c_rows = self.tables.sizes(n_results), self.tables.sizes(n_results)
+        alike = self.kinds
+        for first_d, n_d, taps_d in axes[0]:
+            for first_h, n_h, taps_h in axes[1]:
+                for first_w, n_w, taps_w in axes[2]:
+                    alike.product = _product_of(self.tables, (taps_d, taps_h, taps_w), a_taps, b_taps, length, b_step)
+                    start = m
+                    for d in range(first_d, first_d + n_d):
+                        for h in range(first_h, first_h + n_h):
+                            for w in range(first_w, first_w + n_w):
+                                self.a_rows[m] = a_start + d * a_steps[0] + h * a_steps[1] + w * a_steps[2]
+                                self.c_rows[m] = d * c_steps[0] + h * c_steps[1] + w * c_steps[2]
+                                m += 1
+                    alike.first, alike.n = start, m - start
+                    alike += 1
+
+    cdef void _multiply(self, const Alike *alike, Py_ssize_t n_rows, const char *a, const Py_ssize_t *a_rows,
+                        const char *b, const char *bias, char *c, const Py_ssize_t *c_rows, bint relu) noexcept nogil:
+        cdef Py_ssize_t g, itemsize = self.k.itemsize
+        for g in range(self.n_groups):
+            self.k.product(&alike.product, n_rows, self.c_group, a + g * self.a_group * itemsize, a_rows,
+                           b + g * self.b_group * itemsize, START_AT_ZERO if bias == NULL else START_AT_BIAS,
+                           NULL if bias == NULL else bias + g * self.c_group * itemsize,
+                           c + g * self.c_group * itemsize, c_rows, relu)
+
+    cdef void run(self, const char *a, Py_ssize_t a_sample, const char *b, const char *bias, char *c,
+                  Py_ssize_t c_sample, Py_ssize_t n_samples, bint relu) noexcept nogil:
+        """Compute n_samples, whose first pixels a and c point at, and which are a_sample and c_sample bytes apart."""
+        cdef:
+            Py_ssize_t[BLOCK_ROWS] a_rows
+            Py_ssize_t[BLOCK_ROWS] c_rows
+            Py_ssize_t i, m, n, kind, first, row, sample
+            const Alike *alike
+        for kind in range(self.n_kinds):
+            alike = self.kinds + kind
+            if alike.n >= MANY_ROWS:
+                for sample in range(n_samples):
+                    first = 0
+                    while first < alike.n:
+                        n = min(alike.n - first, BLOCK_ROWS)
+                        self._multiply(alike, n, a + sample * a_sample, self.a_rows + alike.first + first, b, bias,
+                                       c + sample * c_sample, self.c_rows + alike.first + first, relu)
+                        first += n
+                continue
+            sample = 0
+            while sample < n_samples:
+                n = min(BLOCK_ROWS // alike.n, n_samples - sample)
+                m = 0
+                for i in range(sample, sample + n):
+                    for row in range(alike.first, alike.first + alike.n):
+                        a_rows[m] = self.a_rows[row] + i * (a_sample // self.k.itemsize)
+                        c_rows[m] = self.c_rows[row] + i * (c_sample // self.k.itemsize)
+                        m += 1
+                self._multiply(alike, m, a, a_rows, b, bias, c, c_rows, relu)
+                sample += n
+
+
+cdef class ClippedLines:
+    """The products of single lines, over whole rows of the kernel; see the head of the file.
+
+    Parameters
+    ----------
+    depths, lines : list
+        Ranges of taps, as for Clipped.
+    kernel : int
+        Pixels of a row of the kernel.
+    a_taps, b_taps, length, b_step
+        As for Clipped.
+    """
+
+    def __init__(self, *, depths, lines, kernel, a_taps, b_taps, length, b_step):
+        cdef Py_ssize_t i, k = 0
+        self.tables = Tables()
+        kinds_of_depths, kinds_of_lines = _stretches(depths), _stretches(lines)
+        self.n_lines = len(kinds_of_lines)
+        self.products = <Product *> self.tables.bytes(len(kinds_of_depths) * self.n_lines * sizeof(Product))
+        self.depths, self.lines = self.tables.sizes(len(depths)), self.tables.sizes(len(lines))
+        for kind, (first, n, _) in enumerate(kinds_of_depths):
+            for i in range(first, first + n):
+                self.depths[i] = kind
+        for kind, (first, n, _) in enumerate(kinds_of_lines):
+            for i in range(first, first + n):
+                self.lines[i] = kind
+        for _, _, taps_d in kinds_of_depths:
+            for _, _, taps_h in kinds_of_lines:
+                self.products[k] = _product_of(self.tables, (taps_d, taps_h, (0, kernel)), a_taps, b_taps, length, b_step)
+                k += 1
+
+    cdef const Product *at(self, Py_ssize_t d, Py_ssize_t h) noexcept nogil:
+        """The product of line h of depth slice d."""
+        return self.products + self.depths[d] * self.n_lines + self.lines[h]
+
+    cdef Py_ssize_t n_alike(self, Py_ssize_t h, Py_ssize_t n) noexcept nogil:
+        """How many of the n lines from h on have the product of line h."""
+        cdef Py_ssize_t i = 1
+        while i < n and self.lines[h + i] == self.lines[h]:
+            i += 1
+        return i
