@@ -26,7 +26,7 @@ from .layer cimport Tables, kernels_of, round_up
 from .table cimport ADD_TO_RESULT, START_AT_BIAS, START_AT_ZERO, Product, Run
 
 cdef enum:
-    MAX_TERMS = 2048        # of one sum: a product takes more in several passes, and pixels of two groups all of them
+    MAX_TERMS = 8192        # of one sum: a product takes more in several passes, and pixels of two groups all of them
 
 
 cpdef Py_ssize_t pixels_per_vector(Py_ssize_t lanes, Py_ssize_t n_columns, Py_ssize_t kernel, Py_ssize_t width,
