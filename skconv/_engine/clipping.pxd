@@ -13,6 +13,7 @@ cdef class Clipped:
     cdef:
         const Kernels *k
         Tables tables
+        readonly Py_ssize_t least   # samples from which on this pays
         Py_ssize_t n_groups         # of channels
         Py_ssize_t a_group
         Py_ssize_t b_group

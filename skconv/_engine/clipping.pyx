@@ -19,6 +19,7 @@ from .table cimport START_AT_BIAS, START_AT_ZERO, Product, Run
 cdef enum:
     BLOCK_ROWS = 256        # of a product, as everywhere
     MANY_ROWS = 64          # from here on, a product per sample
+    MIN_CHAINS = 6          # of multiply-adds that depend on each other: eight fill the pipelines
 
 MAX_RESULTS = 4096          # of a sample, or lines: beyond, margins are not worth a table
 # Of the taps, on the margin: from here on, a product per group of pixels pays.
@@ -99,6 +100,14 @@ cdef Product _product_of(Tables tables, taps, a_taps, b_taps, Py_ssize_t length,
     return Product(runs, n, length // pieces, 1, b_step)
 
 
+def kernel_rows_inside(size, out, kernel, stride, dilation, before):
+    """For every line, the rows of a flat kernel that see the image; None where all do, or lines are too many."""
+    if kernel[0] > 1 or out[1] > MAX_RESULTS:
+        return None
+    rows = taps_inside(size[1], out[1], kernel[1], stride[1], dilation[1], before[1])
+    return None if rows == [(0, kernel[1])] * out[1] else rows
+
+
 def clippings(kernels, *, size, out, kernel, stride, dilation, before, n_groups, n_channels, n_filters, x_lines,
               y_lines, only_lines):
     """A convolution's `Clipped` and `ClippedLines`, each None where it does not pay.
@@ -139,6 +148,60 @@ def clippings(kernels, *, size, out, kernel, stride, dilation, before, n_groups,
     return clipped, lines
 
 
+def gradient_clippings(kernels, *, out, dz_first, shifts, size, n_groups, n_channels, n_filters, dz_lines):
+    """As `clippings`, for the gradient by the input of a convolution with strides of one.
+
+    Parameters
+    ----------
+    kernels : capsule
+    out, size : 3 ints
+        Per axis, of dz and of dx.
+    dz_first : 3 ints
+        Where tap 0 of the first pixel of dx falls on dz.
+    shifts : 3 lists of int
+        How far the taps of every axis are shifted.
+    n_groups, n_channels, n_filters : int
+        Groups, and channels and filters of a group.
+    dz_lines : 2 ints
+        Elements from one depth slice, and one line, of dz to the next.
+
+    Returns
+    -------
+    clipped, lines
+        As `clippings`.
+    kernel_rows : list or None
+        As `kernel_rows_inside`, of the kernel read backwards.
+    """
+    out, size = list(out), list(size)
+    if max(size[:2]) > MAX_RESULTS:
+        return None, None, None
+    is_small = size[0] * size[1] * size[2] <= MAX_RESULTS
+    ranges = [
+        shifts_inside(n, m, first, taps[::-1]) for n, m, first, taps in zip(out, size, dz_first, shifts, strict=True)
+    ][:3 if is_small else 2]
+    kernel = [len(taps) for taps in shifts]
+    dz_steps, all_channels = (*dz_lines, n_groups * n_filters), n_groups * n_channels
+    w_taps = (kernel[1] * kernel[2], kernel[2], 1)
+    taps = {
+        "a_taps": [[-shift * step for shift in reversed(axis)] for axis, step in zip(shifts, dz_steps, strict=True)],
+        "b_taps": [
+            [t * step * n_groups * n_filters * n_channels for t in reversed(range(n))]
+            for n, step in zip(kernel, w_taps, strict=True)
+        ],
+        "length": n_filters, "b_step": n_channels,
+    }
+    clipped = lines = rows = None
+    if share_inside(ranges[:2], kernel[:2]) < 1:
+        lines = ClippedLines(depths=ranges[0], lines=ranges[1], kernel=kernel[2], **taps)
+        rows = ranges[1] if kernel[0] == 1 else None
+    if is_small and share_inside(ranges, kernel) < 1 - LEAST_SHARE:
+        clipped = Clipped(
+            kernels, ranges=ranges, a_start=sum(n * s for n, s in zip(dz_first, dz_steps, strict=True)),
+            a_steps=dz_steps, c_steps=(size[1] * size[2] * all_channels, size[2] * all_channels, all_channels),
+            n_groups=n_groups, a_group=n_filters, b_group=n_filters * n_channels, c_group=n_channels, **taps)
+    return clipped, lines, rows
+
+
 cdef class Clipped:
     """All results of some samples; see the head of the file.
 
@@ -158,7 +221,7 @@ cdef class Clipped:
     b_step : int
         Elements of B from one value to the next.
     n_groups : int
-        Of channels: products, each with c_group columns and other columns of A, B and C.
+        Of channels: a product each, of c_group columns.
     a_group, b_group, c_group : int
         Elements from one group to the next.
     """
@@ -170,6 +233,8 @@ cdef class Clipped:
             Alike *alike
         self.k = kernels_of(kernels)
         self.tables = Tables()
+        # From how many samples on there are chains enough where a pixel has no neighbour of its kind.
+        self.least = max(2, -(-MIN_CHAINS * self.k.lanes // c_group))
         self.n_groups, self.a_group, self.b_group, self.c_group = n_groups, a_group, b_group, c_group
         axes = [_stretches(axis) for axis in ranges]
         n_results = len(ranges[0]) * len(ranges[1]) * len(ranges[2])

@@ -27,7 +27,7 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
-from .clipping import clippings
+from .clipping import clippings, kernel_rows_inside
 from .clipping cimport Clipped, ClippedLines
 from .input_gradient import phases_of_axis
 from .input_gradient cimport InputGradient
@@ -40,8 +40,8 @@ from .winograd cimport Winograd, WinogradGradient
 # Pixels per block of lines: enough for a dozen register tiles, few enough that 64 channels stay in 64 KiB.
 cdef enum:
     BLOCK_PIXELS = 256
+    MAX_DZ = 384 * 1024     # bytes of gradients of several samples, where the input's wants more than one
     BLOCK_TILES = 32        # Winograd: three register tiles of rows; planes of 64 channels take 590 KiB
-    CLIPPED_SAMPLES = 3     # from here on, single pixels of several samples fill a tile
 
 
 cdef class Convolution(Layer):
@@ -192,6 +192,8 @@ cdef class Convolution(Layer):
         self.forward_product = Product(runs, self.depth // length, length,
                                        self.dilation[2] * self.x.channels if self.is_depthwise else 1, self.n_filters)
 
+        window = dict(size=self.x.size, out=self.out, kernel=self.kernel, stride=self.stride, dilation=self.dilation,
+                      before=self.before)
         n_pixels = self._pixels_per_vector(self.n_filters, self.x.channels, self.out[2])
         self.block = self._lines_per_block(self.out[2])
         self.columns = self.n_filters // self.n_products
@@ -223,13 +225,12 @@ cdef class Convolution(Layer):
                 depth=self.x.channels, n_columns=self.n_filters, width=self.out[2], max_lines=lines,
                 a_line=self.stride[1] * self.x.line_stride,
                 c_line=self.y.line_stride if pool is None else self.out[2] * self.box_pixel,
-                overruns=pool is not None)
+                kernel_rows=kernel_rows_inside(**window), overruns=pool is not None)
         if self.beside is None and not self.is_depthwise and not self.is_winograd:
             self.clipped, self.clipped_lines = clippings(
-                self._kernels, size=self.x.size, out=self.out, kernel=self.kernel, stride=self.stride,
-                dilation=self.dilation, before=self.before, n_groups=self.n_products, n_channels=self.group_channels,
-                n_filters=self.group_filters, x_lines=(self.x.depth_stride, self.x.line_stride),
-                y_lines=(self.y.depth_stride, self.y.line_stride), only_lines=pool is not None)
+                self._kernels, n_groups=self.n_products, n_channels=self.group_channels, n_filters=self.group_filters,
+                x_lines=(self.x.depth_stride, self.x.line_stride), y_lines=(self.y.depth_stride, self.y.line_stride),
+                only_lines=pool is not None, **window)
         self.n_blocks = (self.y.size[1] + self.block - 1) // self.block
         self.n_units = self.y.size[0] * self.n_blocks
         self.n_grouped = 1
@@ -296,7 +297,17 @@ cdef class Convolution(Layer):
         if pool is not None:
             self.unpool = self._windows(pool, self.dz_depth, self.dz_line, self.n_filters)
         # A product over few pixels spends its time on loading and storing the gradient: gather samples.
-        self.n_together = min(max_samples, max(1, BLOCK_PIXELS // (self.out[0] * self.out[1] * self.out[2])))
+        self.n_together = max(1, BLOCK_PIXELS // (self.out[0] * self.out[1] * self.out[2]))
+        if self.needs_dx and not self.is_winograd:
+            self.by_phases = InputGradient(
+                self._kernels, axes=axes, size=self.x.size, out=self.out, kernel=self.kernel, stride=self.stride,
+                n_channels=self.x.channels, n_filters=self.n_filters, n_products=self.n_products,
+                group_channels=self.group_channels, group_filters=self.group_filters, is_depthwise=self.is_depthwise,
+                dz_depth=self.dz_depth, dz_line=self.dz_line,
+                n_pixels=self._pixels_per_vector(self.x.channels, self.n_filters, self.x.size[2]))
+            if self.by_phases.clipped is not None:
+                self.n_together = max(self.n_together, min(self.by_phases.clipped.least, MAX_DZ // self.dz_sample))
+        self.n_together = min(self.n_together, max_samples)
         if self.needs_dx and self.is_winograd:
             self.winograd_dx = Winograd(self._kernels, n_channels=self.n_filters, n_filters=self.x.channels,
                                         line=self.dz_line, width=self.x.size[2],
@@ -335,13 +346,6 @@ cdef class Convolution(Layer):
             self.gradient_rows[k] = k * self.n_filters
         if self.needs_dx:
             self.packed = self.tables.bytes((self.depth * self.n_filters + 64) * self.itemsize)
-            if not self.is_winograd:
-                self.by_phases = InputGradient(
-                    self._kernels, axes=axes, size=self.x.size, kernel=self.kernel, stride=self.stride,
-                    n_channels=self.x.channels, n_filters=self.n_filters, n_products=self.n_products,
-                    group_channels=self.group_channels, group_filters=self.group_filters,
-                    is_depthwise=self.is_depthwise, dz_depth=self.dz_depth, dz_line=self.dz_line,
-                    n_pixels=self._pixels_per_vector(self.x.channels, self.n_filters, self.x.size[2]))
 
     cdef int32_t *_mask_of(self, connections) except NULL:
         cdef const int32_t[::1] bits = -np.repeat(connections, self.itemsize // 4).astype(np.int32)
@@ -388,7 +392,7 @@ cdef class Convolution(Layer):
                                 self.n_filters if self.pool is None else self.box_pixel, relu, planes)
             return
         if self.beside is not None:
-            self.beside.run(x + at * self.itemsize, lines, c, relu)
+            self.beside.run(x + at * self.itemsize, h, lines, c, relu)
             return
         while lines > 0:
             n, product = lines, &self.forward_product
@@ -410,7 +414,7 @@ cdef class Convolution(Layer):
         if self.n_grouped > 1:
             self._forward_grouped(p)
             return
-        if self.clipped is None or p.n < CLIPPED_SAMPLES:
+        if self.clipped is None or p.n < self.clipped.least:
             Layer.forward(self, p)
             return
         self.clipped.run(self.input(p, 0), self.x.sample, self.weights, self.bias, self.output(p, 0),
@@ -515,8 +519,7 @@ cdef class Convolution(Layer):
             if p.dx != NULL and self.is_winograd:
                 self._input_gradient_by_tiles(p, n, p.dx + first * p.dx_sample, dz)
             elif p.dx != NULL:
-                for i in range(n):
-                    self.by_phases.run(p.dx + (first + i) * p.dx_sample, dz + i * self.dz_sample, self.packed)
+                self.by_phases.run(p.dx + first * p.dx_sample, p.dx_sample, dz, self.dz_sample, n, self.packed)
             first += self.n_together
         if self.beside_dw is not None:
             self.beside_dw.finish(p.scratch + self.scratch_offset + self.beside_offset,

@@ -1,3 +1,4 @@
+from .clipping cimport Clipped, ClippedLines
 from .layer cimport Tables
 from .side_by_side cimport SideBySide
 from .table cimport Kernels, Multiply, Product
@@ -32,6 +33,10 @@ cdef class InputGradient:
         Phase *phases
         bint has_gaps               # some input pixels have no taps
         SideBySide beside           # or None
+        Clipped clipped             # for several samples of the only phase, or None
+        ClippedLines clipped_lines
 
     cdef void prepare(self, const char *packed) noexcept nogil
-    cdef void run(self, char *dx, const char *dz, const char *packed) noexcept nogil
+    cdef void run(self, char *dx, Py_ssize_t dx_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,
+                  const char *packed) noexcept nogil
+    cdef void _run(self, char *dx, const char *dz, const char *packed) noexcept nogil

@@ -4,9 +4,12 @@
 
 Only the taps for which the division is exact belong to a phase (i + pad) mod stride; a phase is an ordinary product
 over blocks of lines of a lattice of input pixels. Pixels without taps are zero.
+
+With strides of one there is one phase, and taps that fall on the margin of dz are left out (clipping.pyx).
 """
 from libc.string cimport memset
 
+from .clipping import gradient_clippings
 from .layer cimport Tables, kernels_of
 from .side_by_side cimport SideBySide
 from .table cimport START_AT_ZERO, Product, Run
@@ -45,8 +48,8 @@ cdef class InputGradient:
     kernels : capsule
     axes : list of 3 lists
         Phases of every axis.
-    size, kernel, stride : sequence of 3 ints
-        Extents of input and kernel, and strides.
+    size, out, kernel, stride : sequence of 3 ints
+        Extents of input, output and kernel, and strides.
     n_channels, n_filters, n_products, group_channels, group_filters : int
         As in Convolution.
     is_depthwise : bool
@@ -56,7 +59,7 @@ cdef class InputGradient:
         That share a vector; the convolution then has one phase.
     """
 
-    def __init__(self, kernels, *, axes, size, kernel, stride, n_channels, n_filters, n_products, group_channels,
+    def __init__(self, kernels, *, axes, size, out, kernel, stride, n_channels, n_filters, n_products, group_channels,
                  group_filters, is_depthwise, dz_depth, dz_line, n_pixels):
         cdef:
             Phase *phase
@@ -73,6 +76,12 @@ cdef class InputGradient:
         self.n_phases = len(axes[0]) * len(axes[1]) * len(axes[2])
         self.phases = <Phase *> self.tables.bytes(self.n_phases * sizeof(Phase))
         phase = self.phases
+        kernel_rows = None
+        if self.n_phases == 1 and list(stride) == [1, 1, 1] and not is_depthwise:
+            self.clipped, self.clipped_lines, kernel_rows = gradient_clippings(
+                kernels, out=out, dz_first=[axis[0][2] for axis in axes], size=size, n_groups=n_products,
+                shifts=[[shift for _, shift in axis[0][3]] for axis in axes], n_channels=group_channels,
+                n_filters=group_filters, dz_lines=(dz_depth, dz_line))
         for axis_d in axes[0]:
             for axis_h in axes[1]:
                 for axis_w in axes[2]:
@@ -99,7 +108,8 @@ cdef class InputGradient:
                             kernels, n_pixels=n_pixels, kernel=kernel[2], depth=n_filters,
                             row_offsets=[runs[i].a for i in range(0, n_taps, kernel[2])], n_columns=n_channels,
                             width=phase.n[2], max_lines=phase.block, a_line=dz_line,
-                            c_line=stride[1] * size[2] * n_channels, overruns=False)
+                            c_line=stride[1] * size[2] * n_channels, kernel_rows=kernel_rows, overruns=False)
+                        self.clipped = self.clipped_lines = None
                     phase.dz_rows = self.tables.sizes(phase.block * phase.n[2])
                     phase.dx_rows = self.tables.sizes(phase.block * phase.n[2])
                     k = 0
@@ -117,10 +127,21 @@ cdef class InputGradient:
         if self.beside is not None:
             self.beside.prepare(packed, NULL, True)
 
-    cdef void run(self, char *dx, const char *dz, const char *packed) noexcept nogil:
-        """One sample; dx has no gaps."""
+    cdef void run(self, char *dx, Py_ssize_t dx_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,
+                  const char *packed) noexcept nogil:
+        """n samples, so many bytes apart; those of dx have no gaps."""
+        cdef Py_ssize_t i
+        if self.clipped is not None and n >= self.clipped.least:
+            self.clipped.run(dz, dz_sample, packed, NULL, dx, dx_sample, n, False)
+            return
+        for i in range(n):
+            self._run(dx + i * dx_sample, dz + i * dz_sample, packed)
+
+    cdef void _run(self, char *dx, const char *dz, const char *packed) noexcept nogil:
+        """One sample."""
         cdef:
             Phase *phase
+            const Product *product
             Py_ssize_t i, d, h, lines, dz_at, dx_at, g, f, itemsize = self.k.itemsize
         if self.has_gaps:
             memset(dx, 0, self.size[0] * self.size[1] * self.size[2] * self.n_channels * itemsize)
@@ -130,19 +151,23 @@ cdef class InputGradient:
                 h = 0
                 while h < phase.n[1]:
                     lines = min(phase.block, phase.n[1] - h)
+                    product = &phase.product
+                    if self.clipped_lines is not None:
+                        lines, product = self.clipped_lines.n_alike(h, lines), self.clipped_lines.at(d, h)
                     dz_at = ((phase.dz_first[0] + d) * self.dz_depth
                              + (phase.dz_first[1] + h) * self.dz_line
                              + (phase.dz_first[2]) * self.n_filters)
                     dx_at = (((phase.first[0] + d * self.stride[0]) * self.size[1]
                               + phase.first[1] + h * self.stride[1]) * self.size[2]
                              + phase.first[2]) * self.n_channels
-                    h += phase.block
                     if self.beside is not None:
-                        self.beside.run(dz + dz_at * itemsize, lines, dx + dx_at * itemsize, False)
+                        self.beside.run(dz + dz_at * itemsize, h, lines, dx + dx_at * itemsize, False)
+                        h += lines
                         continue
+                    h += lines
                     for g in range(self.n_products):
                         f = g * self.group_filters
-                        self.multiply(&phase.product, lines * phase.n[2], self.n_channels // self.n_products,
+                        self.multiply(product, lines * phase.n[2], self.n_channels // self.n_products,
                                       dz + (dz_at + f) * itemsize, phase.dz_rows,
                                       packed + f * self.group_channels * itemsize, START_AT_ZERO, NULL,
                                       dx + (dx_at + g * self.group_channels) * itemsize, phase.dx_rows, False)

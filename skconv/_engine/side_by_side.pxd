@@ -1,5 +1,5 @@
 from .layer cimport Tables
-from .table cimport Kernels, Product
+from .table cimport Kernels, Product, Run
 
 
 cdef class SideBySide:
@@ -14,6 +14,9 @@ cdef class SideBySide:
         Py_ssize_t kernel
         Py_ssize_t depth
         Product product
+        Run *kernel_rows            # from a up to b, for every line of C; or NULL
+        Py_ssize_t a_line           # elements
+        Py_ssize_t c_line
         Py_ssize_t *a_rows
         Py_ssize_t *c_rows
         char *weights
@@ -21,7 +24,7 @@ cdef class SideBySide:
         bint has_bias
 
     cdef void prepare(self, const char *w, const char *bias, bint reverse) noexcept nogil
-    cdef void run(self, const char *a, Py_ssize_t n_lines, char *c, bint relu) noexcept nogil
+    cdef void run(self, const char *a, Py_ssize_t h, Py_ssize_t n_lines, char *c, bint relu) noexcept nogil
 
 
 cdef class SideBySideGradient:

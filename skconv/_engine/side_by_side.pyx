@@ -78,12 +78,14 @@ cdef class SideBySide:
         Pixels of a line of C; lines per call at most.
     a_line, c_line : int
         Elements from line to line; pixels follow each other.
+    kernel_rows : list of (first, end) or None
+        For every line of C, which rows of the kernel see the image: the others see a margin of zeros.
     overruns : bool
         Whether whole vectors may be stored: what lies behind a line is then written later, or is of no interest.
     """
 
     def __init__(self, kernels, *, n_pixels, row_offsets, kernel, depth, n_columns, width, max_lines, a_line, c_line,
-                 overruns):
+                 kernel_rows, overruns):
         cdef:
             Py_ssize_t r, line, g, m = 0
             Run *runs
@@ -96,6 +98,11 @@ cdef class SideBySide:
         self.n_kernel_rows = len(row_offsets)
         self.kernel = kernel
         self.depth = depth
+        self.a_line, self.c_line = a_line, c_line
+        if kernel_rows is not None:
+            self.kernel_rows = self.tables.runs(len(kernel_rows))
+            for line in range(len(kernel_rows)):
+                self.kernel_rows[line].a, self.kernel_rows[line].b = kernel_rows[line]
         runs = self.tables.runs(self.n_kernel_rows)
         length = (kernel + n_pixels - 1) * depth
         for r in range(self.n_kernel_rows):
@@ -123,10 +130,25 @@ cdef class SideBySide:
         self.k.band(w, self.n_kernel_rows, self.kernel, self.depth, self.n_columns, self.n_pixels, reverse,
                     self.weights)
 
-    cdef void run(self, const char *a, Py_ssize_t n_lines, char *c, bint relu) noexcept nogil:
-        """Compute n_lines; a points at what the first tap of the first pixel sees."""
-        self.k.product(&self.product, n_lines * self.n_groups, self.stored, a, self.a_rows, self.weights,
-                       START_AT_BIAS if self.has_bias else START_AT_ZERO, self.bias, c, self.c_rows, relu)
+    cdef void run(self, const char *a, Py_ssize_t h, Py_ssize_t n_lines, char *c, bint relu) noexcept nogil:
+        """Compute n_lines from line h on; a points at what the first tap of the first pixel sees."""
+        cdef:
+            Product product = self.product
+            const Run *rows = NULL if self.kernel_rows == NULL else self.kernel_rows + h
+            Py_ssize_t n = n_lines
+        while n_lines > 0:
+            if rows != NULL:
+                n = 1
+                while n < n_lines and rows[n].a == rows.a and rows[n].b == rows.b:
+                    n += 1
+                product.runs = self.product.runs + rows.a
+                product.n_runs = rows.b - rows.a
+                rows += n
+            self.k.product(&product, n * self.n_groups, self.stored, a, self.a_rows, self.weights,
+                           START_AT_BIAS if self.has_bias else START_AT_ZERO, self.bias, c, self.c_rows, relu)
+            a += n * self.a_line * self.k.itemsize
+            c += n * self.c_line * self.k.itemsize
+            n_lines -= n
 
 
 cdef class SideBySideGradient:
