@@ -53,5 +53,5 @@ def test_pixels_share_vectors_only_where_that_saves_steps():
     assert pixels_per_vector(16, 1, 1, 100) == 1  # pixels that see one pixel have no steps in common
     assert pixels_per_vector(16, 1, 3, 100) == 15  # 17 steps for each of seven groups
     assert pixels_per_vector(16, 6, 5, 3) == 2  # 6 steps twice in place of 5 three times
-    assert pixels_per_vector(16, 6, 5, 14, terms=400) == 1  # more than one pass of a product
+    assert pixels_per_vector(16, 6, 5, 14, terms=1400) == 1  # more than one pass of a product
     assert pixels_per_vector(16, 6, 5, 3, is_gradient=True) == 2  # 6 steps, and 5 for the pixel that is left
