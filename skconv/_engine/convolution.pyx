@@ -20,7 +20,8 @@ every filter sees one channel and every channel has one filter, it is one produc
 
 3x3 kernels with many channels run all three by Winograd's algorithm instead (winograd.pyx), where the plan says so.
 Where few filters, or few channels of dx, leave most of a vector empty, several pixels share one (side_by_side.pyx).
-Elsewhere, taps that fall on the margin are left out (clipping.pyx).
+Elsewhere, taps that fall on the margin are left out (clipping.pyx). 1x1 kernels have gradients of their own
+(one_by_one.pyx).
 """
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy, memset
@@ -32,6 +33,7 @@ from .clipping cimport Clipped, ClippedLines
 from .input_gradient import phases_of_axis
 from .input_gradient cimport InputGradient
 from .layer cimport Layer, Pass, Tables, round_up
+from .one_by_one cimport OneByOneGradients
 from .side_by_side cimport SideBySide, SideBySideGradient, pixels_per_vector
 from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Multiply, Product, Run, Windows
 from .windows cimport PoolWindows
@@ -132,6 +134,8 @@ cdef class Convolution(Layer):
         Py_ssize_t *gradient_rows
         int32_t *mask                       # (n_channels, n_filters): all bits where connected, or NULL
         InputGradient by_phases             # unless Winograd's
+        OneByOneGradients one_by_one        # in place of both products, or None
+        bint reads_dy                       # dz is the gradient by the output, where it lies
         char *packed                        # weights of every tap, transposed
 
     def __init__(self, kernels, x, y, *, window, out, activation, pool=None, index_origin=0, index_sample=0,
@@ -244,6 +248,14 @@ cdef class Convolution(Layer):
             self.winograd_offset = self.scratch_size
             self.scratch_size += self.winograd.scratch_size
 
+    def _is_dense(self):
+        """Whether every pixel sees one pixel, in their order, and all its channels."""
+        return (self.n_products == 1 and not (self.is_winograd or self.is_depthwise)
+                and all(self.stride[axis] == 1 and self.before[axis] == 0 and self.x.size[axis] == self.out[axis]
+                        for axis in range(3))
+                and self.x.line_stride == self.x.size[2] * self.x.channels
+                and self.x.depth_stride == self.x.size[1] * self.x.line_stride)
+
     def _pixels_per_vector(self, n_columns, depth, width, is_gradient=False):
         if not self.shares_vectors:
             return 1
@@ -321,9 +333,14 @@ cdef class Convolution(Layer):
             self.scratch_size = max(self.scratch_size, self.winograd_offset + self.winograd_dw.scratch_size)
             self.sums_offset = self.scratch_size
             self.scratch_size += self.winograd_dw.sums_size
+        margins = any(self.dz_margin[axis] > 0 or extent[axis] > self.out[axis] for axis in range(3))
+        self.reads_dy = not (margins or self.is_winograd or self.is_depthwise or pool is not None
+                             or self.activation != IDENTITY)
+        if self.reads_dy:
+            self.dz_sample = self.y.values * self.itemsize
         self.line_offset = self.scratch_size
         self.dz_offset = self.line_offset + round_up(self.y.size[2] * self.n_filters * self.itemsize)
-        self.scratch_size = self.dz_offset + self.n_together * self.dz_sample + round_up(64 * self.itemsize)
+        self.scratch_size = self.dz_offset + round_up(self.n_together * self.dz_sample + 64 * self.itemsize)
 
         self.weight_block = max(1, min(self.out[1], 2 * BLOCK_PIXELS // self.out[2]))
         # A line of output pixels is one run. Where samples are gathered, a block is all lines of a slice.
@@ -335,7 +352,14 @@ cdef class Convolution(Layer):
                 m += 1
         self.weight_product = Product(runs, m, self.out[2], self.stride[2] * self.x.channels, self.n_filters)
         n_pixels = self._pixels_per_vector(self.n_filters, 0, self.out[2], True) if self.learns else 1
-        if n_pixels > 1:
+        if self.n_taps == 1 and not margins and self._is_dense():
+            self.one_by_one = OneByOneGradients(
+                self._kernels, n_channels=self.x.channels, n_filters=self.n_filters,
+                n_pixels=self.out[0] * self.out[1] * self.out[2], shares_vectors=self.shares_vectors)
+            self.by_phases = None
+            self.beside_offset = self.scratch_size
+            self.scratch_size += self.one_by_one.sums_size
+        elif n_pixels > 1:
             self.beside_dw = SideBySideGradient(
                 self._kernels, n_pixels=n_pixels, row_offsets=self._kernel_rows(), kernel=self.kernel[2],
                 depth=self.x.channels, n_filters=self.n_filters, width=self.out[2])
@@ -366,6 +390,8 @@ cdef class Convolution(Layer):
                              self.packed + tap * size)
         if self.is_winograd:
             self.winograd_dx.prepare(self.packed, True)
+        elif self.one_by_one is not None:
+            self.one_by_one.prepare(self.packed)
         else:
             self.by_phases.prepare(self.packed)
 
@@ -502,16 +528,29 @@ cdef class Convolution(Layer):
             char *dz = p.scratch + self.scratch_offset + self.dz_offset + (
                 (self.dz_margin[0] * self.dz_depth + self.dz_margin[1] * self.dz_line
                  + self.dz_margin[2] * self.n_filters) * self.itemsize)
+            char *gradient = p.gradients + self.gradient_offset if self.learns else NULL
             Py_ssize_t first, i, n
         if not self.learns and p.dx == NULL:
             return
+        if self.one_by_one is not None:
+            self.one_by_one.begin(p.scratch + self.scratch_offset + self.beside_offset)
         if self.beside_dw is not None:
             memset(p.scratch + self.scratch_offset + self.beside_offset, 0, self.beside_dw.sums_size)
         first = 0
         while first < p.n:
             n = min(self.n_together, p.n - first)
-            for i in range(n):
+            if self.reads_dy:
+                dz = p.dy + first * self.dz_sample
+            for i in range(0 if self.reads_dy else n):
                 self._before_activation(p, first + i, dz + i * self.dz_sample)
+            if self.one_by_one is not None:
+                for i in range(n):
+                    self.one_by_one.run(self.input(p, first + i), dz + i * self.dz_sample, self.packed, gradient,
+                                        NULL if self.bias == NULL else p.gradients + self.bias_offset,
+                                        p.scratch + self.scratch_offset + self.beside_offset,
+                                        NULL if p.dx == NULL else p.dx + (first + i) * p.dx_sample)
+                first += n
+                continue
             if self.learns and self.is_winograd:
                 self._weights_gradient_by_tiles(p, first, n, dz)
             elif self.learns:
@@ -521,14 +560,14 @@ cdef class Convolution(Layer):
             elif p.dx != NULL:
                 self.by_phases.run(p.dx + first * p.dx_sample, p.dx_sample, dz, self.dz_sample, n, self.packed)
             first += self.n_together
+        if self.one_by_one is not None and self.learns:
+            self.one_by_one.finish(p.scratch + self.scratch_offset + self.beside_offset, gradient)
         if self.beside_dw is not None:
-            self.beside_dw.finish(p.scratch + self.scratch_offset + self.beside_offset,
-                                  p.gradients + self.gradient_offset)
+            self.beside_dw.finish(p.scratch + self.scratch_offset + self.beside_offset, gradient)
         if self.learns and self.is_winograd:
-            self.winograd_dw.finish(p.scratch + self.scratch_offset + self.sums_offset,
-                                    p.gradients + self.gradient_offset)
+            self.winograd_dw.finish(p.scratch + self.scratch_offset + self.sums_offset, gradient)
         if self.learns and self.mask != NULL:
-            self._mask_gradient(<int32_t *> (p.gradients + self.gradient_offset))
+            self._mask_gradient(<int32_t *> gradient)
 
     cdef void _mask_gradient(self, int32_t *gradient) noexcept nogil:
         """Bit by bit, because 0 * NaN is NaN."""

@@ -35,6 +35,7 @@ from .table cimport LOG_LOSS, Update
 
 cdef enum:
     MAX_SLOTS = 16          # of a mini-batch: as many threads can share it
+    SLACK = 64              # elements that register tiles may read past the end of a gradient
     BLOCK_WEIGHTS = 4096    # per task of the update
 
 cdef struct Block:
@@ -187,10 +188,14 @@ cdef class Engine(Predictor):
             self._forward_layers(stage, &p)
             if self.stages[stage].first == self.stages[stage].last:
                 p.dy = self.stages[stage].gradient + first * row
+            elif b.dy != NULL and (b.n - first - p.n) * self.n_outputs >= SLACK:
+                p.dy = <char *> b.dy + first * row      # layers write none of it
             else:
                 p.dy = self._gradient_buffer(&p, self.stages[stage].last)
             p.dy_sample = row
             for i in range(p.n):
+                if p.dy == b.dy + first * row:
+                    break
                 if b.dy != NULL:
                     memcpy(p.dy + i * row, b.dy + (first + i) * row, row)
                     continue
