@@ -67,7 +67,7 @@ def test_on_arm(precision, tmp_path):
 @pytest.mark.parametrize(
     "header, right, wrong",
     [
-        ("tile.h", "acc[m][v] += FACTOR(m, v) * bv[v]", "acc[m][v] += FACTOR(m, 0) * bv[0]"),
+        ("tile.h", "SKCONV_FMA(acc[m][v], x, bv[v])", "SKCONV_FMA(acc[m][v], x, bv[0])"),
         ("tile.h", "o[3] = b + 8 * d + m[5]", "o[3] = b + 8 * d"),
         ("tile.h", "lines[f * line + j]", "lines[f * line]"),
         ("pool.h", "(u > best) |", "(u >= best) |"),
