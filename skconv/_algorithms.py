@@ -2,20 +2,23 @@
 
 from ._geometry import in_3d
 
-# Winograd's algorithm with so many pairs of channel and filter for each tile of 4x4 pixels at most. Samples of few
-# tiles share a product, but the weights are transformed in every step of training and call of a function, and a sample
-# alone reads them all (4x4 pixels, GFLOP/s forward of 256 samples, 64 -> 64: 430, directly 176; with backward,
-# 256 -> 256: 83 and 83).
+PLANES = 36  # of Winograd's tiles: their inputs, and the multiplications for each pair of channel and filter
+
+# Winograd's algorithm with so many pairs of channel and filter for each tile at most. Samples of few tiles share a
+# product, but the weights are transformed in every step of training and call of a function, and a sample alone reads
+# them all (3x3 on 4x4 pixels, GFLOP/s forward of 256 samples, 64 -> 64: 430, directly 176; with backward, 256 -> 256:
+# 83 and 83).
 WINOGRAD_PAIRS = 4096
 WINOGRAD_WASTE = 1.7  # pixels of the tiles per pixel of the map
 
 
 def choose_algorithm(operation):
-    """Choose how a convolution is computed: Winograd's F(4x4, 3x3) where measured to be faster, or asked for.
+    """Choose how a convolution is computed: Winograd's where measured to be faster, or asked for.
 
-    Both sides need a vector of channels (16), and the map must fill its 4x4 tiles reasonably, and have enough of them
-    for the transformed weights. GFLOP/s forward, AVX-512, direct and so: 4x4, 16 -> 32: 147 and 239; 8x8, 16 -> 16: 126
-    and 196, 128 -> 128: 174 and 333; 16x16, 24 -> 64: 150 and 279; 32x32, 32 -> 16: 121 and 179.
+    That is F(4x4, 3x3) or F(2x2, 5x5), by the kernel. Both sides need a vector of channels (16), and the map must fill
+    its tiles of 4x4 or 2x2 pixels reasonably, and have enough of them for the transformed weights. GFLOP/s forward,
+    AVX-512, direct and so: 3x3 on 4x4, 16 -> 32: 147 and 239; 8x8, 16 -> 16: 126 and 196, 128 -> 128: 174 and 333;
+    16x16, 24 -> 64: 150 and 279; 32x32, 32 -> 16: 121 and 179.
 
     Returns
     -------
@@ -26,18 +29,21 @@ def choose_algorithm(operation):
     if operation.algorithm == "direct":
         return "direct", "asked for"
     if not operation.supports_winograd:
-        wants = "a 3x3 kernel, stride 1, dilation 1, one group and at least 16 channels and filters"
+        wants = "a 3x3 or 5x5 kernel, stride 1, dilation 1, one group and at least 16 channels and filters"
         return "direct", f"Winograd's algorithm needs {wants}, got {operation.describe()}"
     if operation.algorithm == "winograd":
         return "winograd", "asked for"
     _, height, width = in_3d(operation.out_shape[:-1], 1)
-    tiles = winograd_tiles(operation)
-    if 16 * tiles > WINOGRAD_WASTE * height * width:
-        return "direct", f"{height}x{width} pixels fill the 4x4 tiles of Winograd's algorithm badly"
+    side, tiles = tile_side(operation), winograd_tiles(operation)
+    square = f"{side}x{side}"
+    if side**2 * tiles > WINOGRAD_WASTE * height * width:
+        return "direct", f"{height}x{width} pixels fill the {square} tiles of Winograd's algorithm badly"
     if channels * filters > WINOGRAD_PAIRS * tiles:
         weights = f"the transformed weights of {channels} channels and {filters} filters"
-        return "direct", f"{weights} cost more than Winograd's algorithm saves on {tiles} tiles of 4x4 pixels"
-    return "winograd", f"a 3x3 kernel on {channels} channels with {filters} filters: a quarter of the multiplications"
+        return "direct", f"{weights} cost more than Winograd's algorithm saves on {tiles} tiles of {square} pixels"
+    kernel = 7 - side
+    saving = f"{PLANES} multiplications in place of {(side * kernel) ** 2}"
+    return "winograd", f"a {kernel}x{kernel} kernel on {channels} channels with {filters} filters: {saving}"
 
 
 def is_winograd(operation):
@@ -45,15 +51,21 @@ def is_winograd(operation):
     return choose_algorithm(operation)[0] == "winograd"
 
 
+def tile_side(operation):
+    """Pixels of a tile of the output along each axis: its 6x6 inputs see so many kernels."""
+    return 7 - operation.window.kernel_size[-1]
+
+
 def winograd_tiles(operation):
-    """Tiles of 4x4 pixels that cover one depth slice of the output."""
+    """Tiles that cover one depth slice of the output."""
     _, height, width = in_3d(operation.out_shape[:-1], 1)
-    return -(-height // 4) * -(-width // 4)
+    side = tile_side(operation)
+    return -(-height // side) * -(-width // side)
 
 
 def n_executed_multiplications(operation):
-    """Multiplications that a convolution of one sample takes; Winograd's has 36 for every tile of 16 pixels."""
+    """Multiplications that a convolution of one sample takes; Winograd's has 36 for every tile."""
     if not is_winograd(operation):
         return operation.n_multiplications
     depth, _, _ = in_3d(operation.out_shape[:-1], 1)
-    return 36 * depth * winograd_tiles(operation) * operation.in_shape[-1] * operation.out_shape[-1]
+    return PLANES * depth * winograd_tiles(operation) * operation.in_shape[-1] * operation.out_shape[-1]

@@ -119,10 +119,10 @@ class Convolution(Weighted):
 
     @property
     def supports_winograd(self):
-        """Whether Winograd's F(4x4, 3x3) can compute it."""
+        """Whether Winograd's F(4x4, 3x3) or F(2x2, 5x5) can compute it."""
         window = self.window
         return (
-            window.kernel_size[-2:] == (3, 3)
+            window.kernel_size[-2:] in ((3, 3), (5, 5))
             and max(window.kernel_size[:-2], default=1) == 1
             and max(window.stride + window.dilation) == 1
             and min(self.in_shape[-1], self.out_shape[-1]) >= _LONGEST_VECTOR

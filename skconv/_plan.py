@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._algorithms import is_winograd
+from ._algorithms import PLANES, is_winograd, tile_side
 from ._engine import kernels
 from ._engine.augment import AugmentedInput
 from ._engine.clipping import MAX_RESULTS, share_inside, taps_inside
@@ -258,8 +258,8 @@ def _margin(step):
         (o - 1) * s + e - b - n
         for o, s, e, b, n in zip(out, window.stride, window.extent, window.pad_before, size, strict=True)
     )
-    tiles = (0, 3, 3) if step.is_winograd else (0, 0, 0)  # whole tiles end up to three pixels further on
-    return window.pad_before, tuple(max(0, r) + t for r, t in zip(reach, tiles, strict=True))
+    more = tile_side(step.operation) - 1 if step.is_winograd else 0  # whole tiles may end so many pixels further on
+    return window.pad_before, tuple(max(0, r) + t for r, t in zip(reach, (0, more, more), strict=True))
 
 
 def _reads_on(step):
@@ -396,9 +396,9 @@ class Plan:
         blocks = []
         for step, layer in zip([None, *steps], layers, strict=True):
             scratch = self._place(step, layer, scratch, blocks)
-        # What is large: maps, every thread's scratch, and Winograd's weights in 36 planes for 9 taps.
-        transformed = sum(step.weights.n_coef for step in steps if step.is_winograd)
-        self.n_bytes = size + n_threads * scratch + 4 * transformed * itemsize
+        # What is large: maps, every thread's scratch, and Winograd's weights, in planes instead of taps.
+        transformed = sum(PLANES * step.in_shape[-1] * step.y.n_channels for step in steps if step.is_winograd)
+        self.n_bytes = size + n_threads * scratch + transformed * itemsize
         self.engine = Engine(
             table,
             layers,

@@ -18,7 +18,7 @@ Input maps carry the zero padding as a margin, so no loop has edge cases.
 Where filters fall into groups that see channels of their own, every product is one per group, on other columns; where
 every filter sees one channel and every channel has one filter, it is one product column by column (depthwise).
 
-3x3 kernels with many channels run all three by Winograd's algorithm instead (winograd.pyx), where the plan says so.
+3x3 and 5x5 kernels with many channels run all three by Winograd's algorithm (winograd.pyx), where the plan says so.
 Where few filters, or few channels of dx, leave most of a vector empty, several pixels share one (side_by_side.pyx).
 Elsewhere, taps that fall on the margin are left out (clipping.pyx). 1x1 kernels have gradients of their own
 (one_by_one.pyx).
@@ -37,7 +37,7 @@ from .one_by_one cimport OneByOneGradients
 from .side_by_side cimport SideBySide, SideBySideGradient, pixels_per_vector
 from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Multiply, Product, Run, Windows
 from .windows cimport PoolWindows
-from .winograd cimport Winograd, WinogradGradient
+from .winograd cimport Winograd, WinogradGradient, tile_side
 
 # Pixels per block of lines: enough for a dozen register tiles, few enough that 64 channels stay in 64 KiB.
 cdef enum:
@@ -239,12 +239,13 @@ cdef class Convolution(Layer):
         self.n_units = self.y.size[0] * self.n_blocks
         self.n_grouped = 1
         if self.is_winograd:
+            side = tile_side(self.kernel[2])
             if self.n_units == self.out[0] == 1:
-                self.n_grouped = max(1, BLOCK_TILES // ((lines + 3) // 4 * ((self.out[2] + 3) // 4)))
+                self.n_grouped = max(1, BLOCK_TILES // (-(-lines // side) * -(-self.out[2] // side)))
                 self.grouped_lines = lines
-            self.winograd = Winograd(self._kernels, n_channels=self.x.channels, n_filters=self.n_filters,
-                                     line=self.x.line_stride, width=self.out[2], max_lines=lines,
-                                     n_together=self.n_grouped)
+            self.winograd = Winograd(self._kernels, kernel=self.kernel[2], n_channels=self.x.channels,
+                                     n_filters=self.n_filters, line=self.x.line_stride, width=self.out[2],
+                                     max_lines=lines, n_together=self.n_grouped)
             self.winograd_offset = self.scratch_size
             self.scratch_size += self.winograd.scratch_size
 
@@ -269,7 +270,8 @@ cdef class Convolution(Layer):
 
     def _lines_per_block(self, width):
         if self.is_winograd:
-            return 4 * max(1, BLOCK_TILES // ((width + 3) // 4))
+            side = tile_side(self.kernel[2])
+            return side * max(1, BLOCK_TILES // ((width + side - 1) // side))
         return max(1, BLOCK_PIXELS // width)
 
     def _windows(self, pool, depth_stride, line_stride, pixel_stride):
@@ -300,8 +302,8 @@ cdef class Convolution(Layer):
                        for _, n, dz_first, taps in axes[axis] for _, shift in taps] if self.needs_dx else []
             self.dz_margin[axis] = max(0, max([before for before, _ in margins], default=0))
             after = max(0, max([after for _, after in margins], default=0))
-            # Winograd's tiles may end up to three pixels behind the last line and pixel of dx.
-            after += 3 if self.is_winograd and axis > 0 else 0
+            # The last of Winograd's tiles may end behind the last line and pixel of dx.
+            after += tile_side(self.kernel[2]) - 1 if self.is_winograd and axis > 0 else 0
             extent.append(self.dz_margin[axis] + self.out[axis] + after)
         self.dz_line = extent[2] * self.n_filters
         self.dz_depth = extent[1] * self.dz_line
@@ -321,15 +323,16 @@ cdef class Convolution(Layer):
                 self.n_together = max(self.n_together, min(self.by_phases.clipped.least, MAX_DZ // self.dz_sample))
         self.n_together = min(self.n_together, max_samples)
         if self.needs_dx and self.is_winograd:
-            self.winograd_dx = Winograd(self._kernels, n_channels=self.n_filters, n_filters=self.x.channels,
-                                        line=self.dz_line, width=self.x.size[2],
+            self.winograd_dx = Winograd(self._kernels, kernel=self.kernel[2], n_channels=self.n_filters,
+                                        n_filters=self.x.channels, line=self.dz_line, width=self.x.size[2],
                                         max_lines=min(self._lines_per_block(self.x.size[2]), self.x.size[1]),
                                         n_together=self.n_together)
             self.scratch_size = max(self.scratch_size, self.winograd_offset + self.winograd_dx.scratch_size)
         if self.learns and self.is_winograd:
-            self.winograd_dw = WinogradGradient(self._kernels, n_channels=self.x.channels, n_filters=self.n_filters,
-                                                x_line=self.x.line_stride, dz_line=self.dz_line, height=self.out[1],
-                                                width=self.out[2], n_together=self.n_together)
+            self.winograd_dw = WinogradGradient(self._kernels, kernel=self.kernel[2], n_channels=self.x.channels,
+                                                n_filters=self.n_filters, x_line=self.x.line_stride,
+                                                dz_line=self.dz_line, height=self.out[1], width=self.out[2],
+                                                n_together=self.n_together)
             self.scratch_size = max(self.scratch_size, self.winograd_offset + self.winograd_dw.scratch_size)
             self.sums_offset = self.scratch_size
             self.scratch_size += self.winograd_dw.sums_size
@@ -660,8 +663,8 @@ cdef class Convolution(Layer):
         """The correlation of dz with the kernel turned by half a circle, by Winograd's algorithm; of n samples."""
         cdef Py_ssize_t d, at, line = self.x.size[2] * self.x.channels
         for d in range(self.x.size[0]):
-            at = ((d + self.before[0]) * self.dz_depth + (self.before[1] - 2) * self.dz_line
-                  + (self.before[2] - 2) * self.n_filters)
+            at = ((d + self.before[0]) * self.dz_depth + (self.before[1] - self.kernel[1] + 1) * self.dz_line
+                  + (self.before[2] - self.kernel[2] + 1) * self.n_filters)
             self.winograd_dx.run(dz + at * self.itemsize, self.dz_sample, n, self.x.size[1],
                                  dx + d * self.x.size[1] * line * self.itemsize, p.dx_sample, line, self.x.channels,
                                  p.scratch + self.scratch_offset + self.winograd_offset)

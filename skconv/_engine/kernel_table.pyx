@@ -84,33 +84,33 @@ cdef void _column_sums(const void *x, Py_ssize_t n_rows, Py_ssize_t n_columns, P
     column_sums(<const real *> x, n_rows, n_columns, stride, <real *> sums)
 
 
-cdef void _winograd_input(const void *x, Py_ssize_t line, Py_ssize_t n_channels, Py_ssize_t tile_rows,
-                          Py_ssize_t tile_columns, void *v, Py_ssize_t plane) noexcept nogil:
-    winograd_input(<const real *> x, line, n_channels, tile_rows, tile_columns, <real *> v, plane)
+cdef void _winograd_input(Py_ssize_t kernel, const void *x, Py_ssize_t line, Py_ssize_t n_channels,
+                          Py_ssize_t tile_rows, Py_ssize_t tile_columns, void *v, Py_ssize_t plane) noexcept nogil:
+    winograd_input(kernel, <const real *> x, line, n_channels, tile_rows, tile_columns, <real *> v, plane)
 
 
-cdef void _winograd_weights(const void *w, Py_ssize_t n_channels, Py_ssize_t n_filters, bint reverse,
-                            void *u) noexcept nogil:
-    winograd_weights(<const real *> w, n_channels, n_filters, reverse, <real *> u)
+cdef void _winograd_weights(Py_ssize_t kernel, const void *w, Py_ssize_t n_channels, Py_ssize_t n_filters,
+                            bint reverse, void *u) noexcept nogil:
+    winograd_weights(kernel, <const real *> w, n_channels, n_filters, reverse, <real *> u)
 
 
-cdef void _winograd_output(const void *m, Py_ssize_t plane, Py_ssize_t n_filters, const void *bias, void *y,
-                           Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines, Py_ssize_t n_pixels,
+cdef void _winograd_output(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t n_filters, const void *bias,
+                           void *y, Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines, Py_ssize_t n_pixels,
                            bint relu) noexcept nogil:
-    winograd_output(<const real *> m, plane, n_filters, <const real *> bias, <real *> y, line, pixel, n_lines, n_pixels,
-                    relu)
+    winograd_output(kernel, <const real *> m, plane, n_filters, <const real *> bias, <real *> y, line, pixel, n_lines,
+                    n_pixels, relu)
 
 
-cdef void _winograd_gradient_factors(const void *x, Py_ssize_t x_line, Py_ssize_t n_channels, const void *dz,
-                                     Py_ssize_t dz_line, Py_ssize_t n_filters, Py_ssize_t tile_rows,
+cdef void _winograd_gradient_factors(Py_ssize_t kernel, const void *x, Py_ssize_t x_line, Py_ssize_t n_channels,
+                                     const void *dz, Py_ssize_t dz_line, Py_ssize_t n_filters, Py_ssize_t tile_rows,
                                      Py_ssize_t tile_columns, void *v, Py_ssize_t v_plane, void *z,
                                      Py_ssize_t z_plane) noexcept nogil:
-    winograd_gradient_factors(<const real *> x, x_line, n_channels, <const real *> dz, dz_line, n_filters, tile_rows,
-                              tile_columns, <real *> v, v_plane, <real *> z, z_plane)
+    winograd_gradient_factors(kernel, <const real *> x, x_line, n_channels, <const real *> dz, dz_line, n_filters,
+                              tile_rows, tile_columns, <real *> v, v_plane, <real *> z, z_plane)
 
 
-cdef void _winograd_gradient(const void *m, Py_ssize_t plane, Py_ssize_t n, void *g) noexcept nogil:
-    winograd_gradient(<const real *> m, plane, n, <real *> g)
+cdef void _winograd_gradient(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t n, void *g) noexcept nogil:
+    winograd_gradient(kernel, <const real *> m, plane, n, <real *> g)
 
 
 cdef void _max_pool_line(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, Py_ssize_t d0, Py_ssize_t h0,

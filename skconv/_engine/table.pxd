@@ -124,18 +124,18 @@ cdef struct Kernels:
     void (*column_sums)(const void *x, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
                         void *sums) noexcept nogil
 
-    void (*winograd_input)(const void *x, Py_ssize_t line, Py_ssize_t n_channels, Py_ssize_t tile_rows,
-                           Py_ssize_t tile_columns, void *v, Py_ssize_t plane) noexcept nogil
-    void (*winograd_weights)(const void *w, Py_ssize_t n_channels, Py_ssize_t n_filters, bint reverse,
-                             void *u) noexcept nogil
-    void (*winograd_output)(const void *m, Py_ssize_t plane, Py_ssize_t n_filters, const void *bias, void *y,
-                            Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines, Py_ssize_t n_pixels,
+    void (*winograd_input)(Py_ssize_t kernel, const void *x, Py_ssize_t line, Py_ssize_t n_channels,
+                           Py_ssize_t tile_rows, Py_ssize_t tile_columns, void *v, Py_ssize_t plane) noexcept nogil
+    void (*winograd_weights)(Py_ssize_t kernel, const void *w, Py_ssize_t n_channels, Py_ssize_t n_filters,
+                             bint reverse, void *u) noexcept nogil
+    void (*winograd_output)(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t n_filters, const void *bias,
+                            void *y, Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines, Py_ssize_t n_pixels,
                             bint relu) noexcept nogil
-    void (*winograd_gradient_factors)(const void *x, Py_ssize_t x_line, Py_ssize_t n_channels, const void *dz,
-                                      Py_ssize_t dz_line, Py_ssize_t n_filters, Py_ssize_t tile_rows,
+    void (*winograd_gradient_factors)(Py_ssize_t kernel, const void *x, Py_ssize_t x_line, Py_ssize_t n_channels,
+                                      const void *dz, Py_ssize_t dz_line, Py_ssize_t n_filters, Py_ssize_t tile_rows,
                                       Py_ssize_t tile_columns, void *v, Py_ssize_t v_plane, void *z,
                                       Py_ssize_t z_plane) noexcept nogil
-    void (*winograd_gradient)(const void *m, Py_ssize_t plane, Py_ssize_t n, void *g) noexcept nogil
+    void (*winograd_gradient)(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t n, void *g) noexcept nogil
 
     void (*max_pool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, Py_ssize_t d0, Py_ssize_t h0,
                           void *y, uint8_t *index, int32_t *wide, Clip *clip) noexcept nogil

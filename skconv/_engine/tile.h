@@ -251,14 +251,20 @@ static const ptrdiff_t skconv_depth_tile_rows = SKCONV_ROWS(skconv_depth_tiles_2
 /* Elements of the largest tile of one or two vectors a row. */
 #define SKCONV_TILE_SIZE (28 * 2 * SKCONV_LANES)
 
-/* ---- Winograd F(4x4, 3x3): one tile of vectors --------------------------------------------------------------------
+/* ---- Winograd F(4x4, 3x3) and F(2x2, 5x5): one tile of vectors ----------------------------------------------------
  *
  *   Y = A^T [ (G g G^T) . (B^T d B) ] A      (Lavin and Gray, "Fast algorithms for convolutional neural networks",
  *                                             CVPR 2016, section 4; d 6x6 inputs, g 3x3 weights, Y 4x4 outputs)
  *
- * 36 multiplications in place of 144. B^T, G and A^T belong to the points 0, 1, -1, 2, -2 and infinity.
+ * 36 multiplications in place of 144. B^T, G and A^T belong to the points 0, 1, -1, 2, -2 and infinity. With 5x5 weights
+ * the same points, and so the same B^T, give 2x2 outputs: 36 multiplications in place of 100. G then takes higher powers
+ * of the points, and A^T stops at lower ones.
+ *
+ * `kernel` is 3 or 5; callers name it as a constant, and every transform is inlined.
  */
-static inline void skconv_winograd_bt(const skconv_vec d[6], skconv_vec o[6])
+#define SKCONV_TRANSFORM __attribute__((always_inline)) static inline void
+
+SKCONV_TRANSFORM skconv_winograd_bt(const skconv_vec d[6], skconv_vec o[6])
 {
     const skconv_vec p = d[4] - 4 * d[2], q = d[3] - 4 * d[1], r = d[4] - d[2], s = 2 * (d[3] - d[1]);
     o[0] = 4 * d[0] - 5 * d[2] + d[4];
@@ -269,30 +275,41 @@ static inline void skconv_winograd_bt(const skconv_vec d[6], skconv_vec o[6])
     o[5] = 4 * d[1] - 5 * d[3] + d[5];
 }
 
-static inline void skconv_winograd_g(const skconv_vec g[3], skconv_vec o[6])
+SKCONV_TRANSFORM skconv_winograd_g(int kernel, const skconv_vec *g, skconv_vec o[6])
 {
-    const skconv_vec p = (g[0] + g[2]) * (skconv_real)(-1.0 / 6), q = g[1] * (skconv_real)(-1.0 / 6);
-    const skconv_vec r = g[0] * (skconv_real)(1.0 / 24) + g[2] * (skconv_real)(1.0 / 6), s = g[1] * (skconv_real)(1.0 / 12);
+    skconv_vec p = g[0] + g[2], q = g[1];
+    skconv_vec r = g[0] * (skconv_real)(1.0 / 24) + g[2] * (skconv_real)(1.0 / 6), s = g[1] * (skconv_real)(1.0 / 12);
+    if (kernel == 5) {
+        p += g[4];
+        q += g[3];
+        r += g[4] * (skconv_real)(2.0 / 3);
+        s += g[3] * (skconv_real)(1.0 / 3);
+    }
+    p *= (skconv_real)(-1.0 / 6);
+    q *= (skconv_real)(-1.0 / 6);
     o[0] = g[0] * (skconv_real)0.25;
     o[1] = p + q;
     o[2] = p - q;
     o[3] = r + s;
     o[4] = r - s;
-    o[5] = g[2];
+    o[5] = g[kernel - 1];
 }
 
-static inline void skconv_winograd_at(const skconv_vec m[6], skconv_vec o[4])
+SKCONV_TRANSFORM skconv_winograd_at(int kernel, const skconv_vec m[6], skconv_vec *o)
 {
     const skconv_vec a = m[1] + m[2], b = m[1] - m[2], c = m[3] + m[4], d = m[3] - m[4];
     o[0] = m[0] + a + c;
     o[1] = b + 2 * d;
-    o[2] = a + 4 * c;
-    o[3] = b + 8 * d + m[5];
+    if (kernel == 3) {
+        o[2] = a + 4 * c;
+        o[3] = b + 8 * d;
+    }
+    o[6 - kernel] += m[5];
 }
 
 /* v[i, j] (planes apart) = B^T d B for one vector of channels. */
-static inline void skconv_winograd_input(const skconv_real *x, ptrdiff_t line, ptrdiff_t pixel, skconv_real *v,
-                                         ptrdiff_t plane)
+SKCONV_TRANSFORM skconv_winograd_input(const skconv_real *x, ptrdiff_t line, ptrdiff_t pixel, skconv_real *v,
+                                       ptrdiff_t plane)
 {
     skconv_vec t[6][6];
     SKCONV_UNROLL for (int j = 0; j < 6; j++)
@@ -312,43 +329,45 @@ static inline void skconv_winograd_input(const skconv_real *x, ptrdiff_t line, p
 
 /* u[i, j] (planes apart) = G g G^T for one vector of filters; taps are `tap` apart, from the last one backwards where
  * `tap` is negative. */
-static inline void skconv_winograd_weights(const skconv_real *g, ptrdiff_t tap, skconv_real *u, ptrdiff_t plane)
+SKCONV_TRANSFORM skconv_winograd_weights(int kernel, const skconv_real *g, ptrdiff_t tap, skconv_real *u,
+                                         ptrdiff_t plane)
 {
-    skconv_vec t[6][3];
-    SKCONV_UNROLL for (int j = 0; j < 3; j++)
+    skconv_vec t[6][5];
+    SKCONV_UNROLL for (int j = 0; j < kernel; j++)
     {
-        skconv_vec d[3], o[6];
-        SKCONV_UNROLL for (int i = 0; i < 3; i++) d[i] = *(const skconv_vec *)(g + (3 * i + j) * tap);
-        skconv_winograd_g(d, o);
+        skconv_vec d[5], o[6];
+        SKCONV_UNROLL for (int i = 0; i < kernel; i++) d[i] = *(const skconv_vec *)(g + (kernel * i + j) * tap);
+        skconv_winograd_g(kernel, d, o);
         SKCONV_UNROLL for (int i = 0; i < 6; i++) t[i][j] = o[i];
     }
     SKCONV_UNROLL for (int i = 0; i < 6; i++)
     {
         skconv_vec o[6];
-        skconv_winograd_g(t[i], o);
+        skconv_winograd_g(kernel, t[i], o);
         SKCONV_UNROLL for (int j = 0; j < 6; j++) *(skconv_vec *)(u + (6 * i + j) * plane) = o[j];
     }
 }
 
 /* y[i, j] = A^T m A + bias for one vector of filters; only the first n_lines x n_pixels exist. */
-static inline void skconv_winograd_output(const skconv_real *m, ptrdiff_t plane, const skconv_real *bias,
-                                          skconv_real *y, ptrdiff_t line, ptrdiff_t pixel, ptrdiff_t n_lines,
-                                          ptrdiff_t n_pixels, int relu)
+SKCONV_TRANSFORM skconv_winograd_output(int kernel, const skconv_real *m, ptrdiff_t plane, const skconv_real *bias,
+                                        skconv_real *y, ptrdiff_t line, ptrdiff_t pixel, ptrdiff_t n_lines,
+                                        ptrdiff_t n_pixels, int relu)
 {
+    const int side = 7 - kernel;
     skconv_vec t[4][6];
     const skconv_vec start = bias ? *(const skconv_vec *)bias : (skconv_vec){0};
     SKCONV_UNROLL for (int j = 0; j < 6; j++)
     {
         skconv_vec d[6], o[4];
         SKCONV_UNROLL for (int i = 0; i < 6; i++) d[i] = *(const skconv_vec *)(m + (6 * i + j) * plane);
-        skconv_winograd_at(d, o);
-        SKCONV_UNROLL for (int i = 0; i < 4; i++) t[i][j] = o[i];
+        skconv_winograd_at(kernel, d, o);
+        SKCONV_UNROLL for (int i = 0; i < side; i++) t[i][j] = o[i];
     }
-    SKCONV_UNROLL for (int i = 0; i < 4; i++)
+    SKCONV_UNROLL for (int i = 0; i < side; i++)
     {
         skconv_vec o[4];
-        skconv_winograd_at(t[i], o);
-        SKCONV_UNROLL for (int j = 0; j < 4; j++)
+        skconv_winograd_at(kernel, t[i], o);
+        SKCONV_UNROLL for (int j = 0; j < side; j++)
         {
             skconv_vec r = o[j] + start;
             if (relu) /* r < 0 ? 0 : r keeps NaN */
@@ -359,48 +378,61 @@ static inline void skconv_winograd_output(const skconv_real *m, ptrdiff_t plane,
     }
 }
 
-/* The weights' gradient is F(3x3, 2x2) of the same family: the input correlated with a 2x2 tile of dz. Points 0, 1, -1
- * and infinity: nothing is multiplied but by one and a half, so that it rounds no more than the direct sum does.
+/* The weights' gradient is of the same family: the input correlated with a 2x2 tile of dz. F(3, 2) has the points 0, 1,
+ * -1 and infinity: nothing is multiplied but by one and a half, so that it rounds no more than the direct sum does. Five
+ * taps are three and two, each by an algorithm of its own, because six points would not be so kind: F(3, 2) and, on the
+ * last three inputs, F(2, 2) with the points 0, 1 and infinity. 4 + 3 multiplications an axis in place of 10.
  */
-static inline void skconv_winograd_bt4(const skconv_vec d[4], skconv_vec o[4])
+SKCONV_TRANSFORM skconv_winograd_gradient_bt(int kernel, const skconv_vec *d, skconv_vec *o)
 {
     o[0] = d[0] - d[2];
     o[1] = d[1] + d[2];
     o[2] = d[2] - d[1];
     o[3] = d[3] - d[1];
+    if (kernel == 5) {
+        o[4] = d[3] - d[4];
+        o[5] = d[4];
+        o[6] = d[5] - d[4];
+    }
 }
 
-static inline void skconv_winograd_at4(const skconv_vec m[4], skconv_vec o[3])
+SKCONV_TRANSFORM skconv_winograd_gradient_at(int kernel, const skconv_vec *m, skconv_vec *o)
 {
     const skconv_vec p = (skconv_real)0.5 * (m[1] + m[2]);
     o[0] = m[0] + p;
     o[1] = (skconv_real)0.5 * (m[1] - m[2]);
     o[2] = p + m[3];
+    if (kernel == 5) {
+        o[3] = m[4] + m[5];
+        o[4] = m[5] + m[6];
+    }
 }
 
-/* v[i, j] (planes apart) = B^T d B of 4x4 inputs for one vector of channels. */
-static inline void skconv_winograd_input4(const skconv_real *x, ptrdiff_t line, ptrdiff_t pixel, skconv_real *v,
-                                          ptrdiff_t plane)
+/* v[i, j] (planes apart) = B^T d B of 4x4 or 6x6 inputs for one vector of channels. */
+SKCONV_TRANSFORM skconv_winograd_gradient_input(int kernel, const skconv_real *x, ptrdiff_t line, ptrdiff_t pixel,
+                                                skconv_real *v, ptrdiff_t plane)
 {
-    skconv_vec t[4][4];
-    SKCONV_UNROLL for (int j = 0; j < 4; j++)
+    const int inputs = kernel + 1, side = kernel == 3 ? 4 : 7;
+    skconv_vec t[7][6];
+    SKCONV_UNROLL for (int j = 0; j < inputs; j++)
     {
-        skconv_vec d[4], o[4];
-        SKCONV_UNROLL for (int i = 0; i < 4; i++) d[i] = *(const skconv_vec *)(x + i * line + j * pixel);
-        skconv_winograd_bt4(d, o);
-        SKCONV_UNROLL for (int i = 0; i < 4; i++) t[i][j] = o[i];
+        skconv_vec d[6], o[7];
+        SKCONV_UNROLL for (int i = 0; i < inputs; i++) d[i] = *(const skconv_vec *)(x + i * line + j * pixel);
+        skconv_winograd_gradient_bt(kernel, d, o);
+        SKCONV_UNROLL for (int i = 0; i < side; i++) t[i][j] = o[i];
     }
-    SKCONV_UNROLL for (int i = 0; i < 4; i++)
+    SKCONV_UNROLL for (int i = 0; i < side; i++)
     {
-        skconv_vec o[4];
-        skconv_winograd_bt4(t[i], o);
-        SKCONV_UNROLL for (int j = 0; j < 4; j++) *(skconv_vec *)(v + (4 * i + j) * plane) = o[j];
+        skconv_vec o[7];
+        skconv_winograd_gradient_bt(kernel, t[i], o);
+        SKCONV_UNROLL for (int j = 0; j < side; j++) *(skconv_vec *)(v + (side * i + j) * plane) = o[j];
     }
 }
 
-/* z[i, j] (planes apart) = G dz G^T of a 2x2 tile, G without its factors of a half; z[1, 1] is the tile's sum. */
-static inline void skconv_winograd_dz(const skconv_real *dz, ptrdiff_t line, ptrdiff_t pixel, skconv_real *z,
-                                      ptrdiff_t plane)
+/* z[i, j] (planes apart) = G dz G^T of a 2x2 tile by F(3, 2), G without its factors of a half; z[1, 1] is the tile's
+ * sum. F(2, 2) wants the same rows but the third. */
+SKCONV_TRANSFORM skconv_winograd_dz(const skconv_real *dz, ptrdiff_t line, ptrdiff_t pixel, skconv_real *z,
+                                    ptrdiff_t plane)
 {
     const skconv_vec a = *(const skconv_vec *)dz, b = *(const skconv_vec *)(dz + pixel);
     const skconv_vec c = *(const skconv_vec *)(dz + line), d = *(const skconv_vec *)(dz + line + pixel);
@@ -415,21 +447,23 @@ static inline void skconv_winograd_dz(const skconv_real *dz, ptrdiff_t line, ptr
 }
 
 /* g[tap] (`tap` apart) += A^T m A for one vector of weights. */
-static inline void skconv_winograd_gradient(const skconv_real *m, ptrdiff_t plane, skconv_real *g, ptrdiff_t tap)
+SKCONV_TRANSFORM skconv_winograd_gradient(int kernel, const skconv_real *m, ptrdiff_t plane, skconv_real *g,
+                                          ptrdiff_t tap)
 {
-    skconv_vec t[3][4];
-    SKCONV_UNROLL for (int j = 0; j < 4; j++)
+    const int side = kernel == 3 ? 4 : 7;
+    skconv_vec t[5][7];
+    SKCONV_UNROLL for (int j = 0; j < side; j++)
     {
-        skconv_vec d[4], o[3];
-        SKCONV_UNROLL for (int i = 0; i < 4; i++) d[i] = *(const skconv_vec *)(m + (4 * i + j) * plane);
-        skconv_winograd_at4(d, o);
-        SKCONV_UNROLL for (int i = 0; i < 3; i++) t[i][j] = o[i];
+        skconv_vec d[7], o[5];
+        SKCONV_UNROLL for (int i = 0; i < side; i++) d[i] = *(const skconv_vec *)(m + (side * i + j) * plane);
+        skconv_winograd_gradient_at(kernel, d, o);
+        SKCONV_UNROLL for (int i = 0; i < kernel; i++) t[i][j] = o[i];
     }
-    SKCONV_UNROLL for (int i = 0; i < 3; i++)
+    SKCONV_UNROLL for (int i = 0; i < kernel; i++)
     {
-        skconv_vec o[3];
-        skconv_winograd_at4(t[i], o);
-        SKCONV_UNROLL for (int j = 0; j < 3; j++) *(skconv_vec *)(g + (3 * i + j) * tap) += o[j];
+        skconv_vec o[5];
+        skconv_winograd_gradient_at(kernel, t[i], o);
+        SKCONV_UNROLL for (int j = 0; j < kernel; j++) *(skconv_vec *)(g + (kernel * i + j) * tap) += o[j];
     }
 }
 

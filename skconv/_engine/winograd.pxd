@@ -1,9 +1,14 @@
 from .layer cimport Tables
 from .table cimport Kernels, Product
 
+cdef Py_ssize_t tile_side(Py_ssize_t kernel) noexcept
+
+
 cdef class Winograd:
     cdef:
         const Kernels *k
+        Py_ssize_t kernel
+        Py_ssize_t side                 # of a tile, in pixels of the result
         Py_ssize_t n_channels
         Py_ssize_t n_filters
         Py_ssize_t line                 # elements between lines of x
@@ -21,6 +26,7 @@ cdef class Winograd:
         Py_ssize_t *m_rows
         char *u                         # (36, n_channels, n_filters)
 
+    cdef Py_ssize_t _tiles_along(self, Py_ssize_t n_pixels) noexcept nogil
     cdef void prepare(self, const char *w, bint reverse) noexcept nogil
     cdef Py_ssize_t n_tiles(self, Py_ssize_t n_lines) noexcept nogil
     cdef void load(self, const char *x, Py_ssize_t n_lines, Py_ssize_t first, char *scratch) noexcept nogil
@@ -34,6 +40,8 @@ cdef class Winograd:
 cdef class WinogradGradient:
     cdef:
         const Kernels *k
+        Py_ssize_t kernel
+        Py_ssize_t n_planes             # of x and of the sums
         Py_ssize_t n_channels
         Py_ssize_t n_filters
         Py_ssize_t x_line               # elements between lines
@@ -48,6 +56,7 @@ cdef class WinogradGradient:
         readonly Py_ssize_t sums_size
         Tables tables
         Product product                 # over tiles
+        Py_ssize_t *z_of                # the plane of dz for one of x, in bytes
         Py_ssize_t *v_rows
         Py_ssize_t *m_rows
 

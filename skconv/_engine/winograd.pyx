@@ -1,18 +1,25 @@
-"""Convolution with 3x3 kernels, stride 1, by Winograd's F(4x4, 3x3): 36 multiplications in place of 144; and the
-weights' gradient by F(3x3, 2x2): 16 in place of 36.
+"""Convolution with stride 1 by Winograd's algorithm: 3x3 kernels by F(4x4, 3x3), 36 multiplications in place of 144, 5x5
+kernels by F(2x2, 5x5), 36 in place of 100. And the weights' gradient, by F(3x3, 2x2), 16 in place of 36, and by
+F(5x5, 2x2) in 49 in place of 100.
+
+Both kinds of kernel have tiles of 6x6 inputs and the same transform of them, so all that differs is how many outputs a
+tile has, and the transforms of weights and results.
 
 For a block of lines: transform the tiles of the input into 36 planes, multiply every plane by the weights of that
 plane (an ordinary product, tiles x channels x filters), transform back. Blocks are small enough that the planes stay
 in the second-level cache.
 
 The result differs from the direct sum by rounding: about 1e-5 of the largest value in float32 (tests hold it to
-4 * sqrt(terms) * eps times the largest sum of magnitudes).
+4 * sqrt(terms) * eps times the largest sum of magnitudes). Root mean square error beside the direct sum's, against
+float64, 16 to 128 channels: F(4x4, 3x3) 2.2 to 4.8 times, F(2x2, 5x5) 1.5 to 3.1 times.
 
 The weights' gradient is a correlation of the input with dz: tiles of 2x2 of dz and 4x4 of the input give a 3x3 result
 that is summed over all tiles before it is transformed back, 16 products, channels x tiles x filters. Larger tiles would
 multiply less, but round more than the direct sum: measured in float32 against float64, maps of 8x8 to 32x32,
 mini-batches of 8 and 128, dense and sparse, F(3x3, 2x2) has 0.3 to 1.8 times the error of the direct sum, F(3x3, 4x4)
-1.3 to 6 times (tests hold the former to twice the direct one's).
+1.3 to 6 times (tests hold the former to twice the direct one's). F(5x5, 2x2) by six points, 36 multiplications, has 3
+to 13 times, so five taps are made of three and two: 7 x 7 planes of the input, each times one of the 4 x 4 of dz, and
+0.9 to 1.8 times the error.
 """
 from .layer cimport Tables, kernels_of, round_up
 from .table cimport ADD_TO_RESULT, START_AT_ZERO, Product, Run
@@ -30,12 +37,19 @@ cdef Py_ssize_t plane_of(Py_ssize_t n, Py_ssize_t itemsize) noexcept:
     return ((n * itemsize + 63) // 64 | 1) * 64 // itemsize
 
 
+cdef Py_ssize_t tile_side(Py_ssize_t kernel) noexcept:
+    """Outputs of a tile along each axis: six inputs see so many kernels."""
+    return 7 - kernel
+
+
 cdef class Winograd:
     """See the head of the file.
 
     Parameters
     ----------
     kernels : capsule
+    kernel : int
+        3 or 5 pixels square.
     n_channels, n_filters : int
         Of input and result; at least a vector each.
     line : int
@@ -48,18 +62,20 @@ cdef class Winograd:
         Blocks that share a product at most: a map of few tiles fills no register tile, and reads all the weights.
     """
 
-    def __init__(self, kernels, *, n_channels, n_filters, line, width, max_lines, n_together=1):
+    def __init__(self, kernels, *, kernel, n_channels, n_filters, line, width, max_lines, n_together):
         cdef Py_ssize_t i
         cdef Run *run
+        self.kernel = kernel
+        self.side = tile_side(kernel)
         self.k = kernels_of(kernels)
         self.n_channels = n_channels
         self.n_filters = n_filters
         self.line = line
         self.width = width
-        self.tile_columns = (width + 3) // 4
+        self.tile_columns = self._tiles_along(width)
         self.max_lines = max_lines
         self.n_together = n_together
-        self.max_tiles = n_together * ((max_lines + 3) // 4) * self.tile_columns
+        self.max_tiles = n_together * self.n_tiles(max_lines)
         self.tables = Tables()
         run = self.tables.runs(1)
         self.product = Product(run, 1, n_channels, 1, n_filters)
@@ -73,18 +89,21 @@ cdef class Winograd:
         self.m_plane = plane_of(self.max_tiles * n_filters, self.k.itemsize)
         self.scratch_size = 36 * (self.v_plane + self.m_plane) * self.k.itemsize
 
+    cdef Py_ssize_t _tiles_along(self, Py_ssize_t n_pixels) noexcept nogil:
+        return (n_pixels + self.side - 1) // self.side
+
     cdef void prepare(self, const char *w, bint reverse) noexcept nogil:
-        """Transform the weights, (9, n_channels, n_filters)."""
-        self.k.winograd_weights(w, self.n_channels, self.n_filters, reverse, self.u)
+        """Transform the weights, (kernel**2, n_channels, n_filters)."""
+        self.k.winograd_weights(self.kernel, w, self.n_channels, self.n_filters, reverse, self.u)
 
     cdef Py_ssize_t n_tiles(self, Py_ssize_t n_lines) noexcept nogil:
         """Of a block."""
-        return (n_lines + 3) // 4 * self.tile_columns
+        return self._tiles_along(n_lines) * self.tile_columns
 
     cdef void load(self, const char *x, Py_ssize_t n_lines, Py_ssize_t first, char *scratch) noexcept nogil:
         """Transform what n_lines of the result see, as the tiles from `first` on; x points at what the first tap of the
         first pixel sees."""
-        self.k.winograd_input(x, self.line, self.n_channels, (n_lines + 3) // 4, self.tile_columns,
+        self.k.winograd_input(self.kernel, x, self.line, self.n_channels, self._tiles_along(n_lines), self.tile_columns,
                               scratch + first * self.n_channels * self.k.itemsize, self.v_plane)
 
     cdef void multiply(self, Py_ssize_t n_tiles, char *scratch) noexcept nogil:
@@ -100,8 +119,8 @@ cdef class Winograd:
     cdef void store(self, Py_ssize_t first, Py_ssize_t n_lines, const char *bias, char *y, Py_ssize_t y_line,
                     Py_ssize_t y_pixel, bint relu, const char *scratch) noexcept nogil:
         """Transform the tiles from `first` on back into n_lines of the result."""
-        self.k.winograd_output(scratch + (36 * self.v_plane + first * self.n_filters) * self.k.itemsize, self.m_plane,
-                               self.n_filters, bias, y, y_line, y_pixel, n_lines, self.width, relu)
+        self.k.winograd_output(self.kernel, scratch + (36 * self.v_plane + first * self.n_filters) * self.k.itemsize,
+                               self.m_plane, self.n_filters, bias, y, y_line, y_pixel, n_lines, self.width, relu)
 
     cdef void run(self, const char *x, Py_ssize_t x_sample, Py_ssize_t n, Py_ssize_t n_lines, char *y,
                   Py_ssize_t y_sample, Py_ssize_t y_line, Py_ssize_t y_pixel, char *scratch) noexcept nogil:
@@ -129,6 +148,8 @@ cdef class WinogradGradient:
     Parameters
     ----------
     kernels : capsule
+    kernel : int
+        3 or 5 pixels square.
     n_channels, n_filters : int
         At least a vector each.
     x_line, dz_line : int
@@ -140,9 +161,13 @@ cdef class WinogradGradient:
         Samples per call at most; where there are several, they are one block.
     """
 
-    def __init__(self, kernels, *, n_channels, n_filters, x_line, dz_line, height, width, n_together):
+    def __init__(self, kernels, *, kernel, n_channels, n_filters, x_line, dz_line, height, width, n_together):
         cdef Py_ssize_t i
         cdef Run *run
+        # Which plane of dz belongs to a row or column of planes of x: F(2, 2) does without the third.
+        of_dz = [0, 1, 2, 3] if kernel == 3 else [0, 1, 2, 3, 0, 1, 3]
+        self.kernel = kernel
+        self.n_planes = len(of_dz)**2
         self.k = kernels_of(kernels)
         self.n_channels = n_channels
         self.n_filters = n_filters
@@ -165,8 +190,11 @@ cdef class WinogradGradient:
         for i in range(n_channels):
             self.v_rows[i] = i
             self.m_rows[i] = i * n_filters
-        self.scratch_size = round_up(16 * (self.v_plane + self.z_plane) * self.k.itemsize)
-        self.sums_size = round_up(16 * self.m_plane * self.k.itemsize)
+        self.z_of = self.tables.sizes(self.n_planes)
+        for i, plane in enumerate([4 * row + column for row in of_dz for column in of_dz]):
+            self.z_of[i] = plane * self.z_plane * self.k.itemsize
+        self.scratch_size = round_up((self.n_planes * self.v_plane + 16 * self.z_plane) * self.k.itemsize)
+        self.sums_size = round_up(self.n_planes * self.m_plane * self.k.itemsize)
 
     cdef void add(self, const char *x, Py_ssize_t x_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,
                   bint first, char *scratch, char *sums, char *bias) noexcept nogil:
@@ -174,7 +202,7 @@ cdef class WinogradGradient:
         first pixel sees, bias (or NULL) at the intercepts' gradient."""
         cdef:
             Py_ssize_t h = 0, rows, i, tiles, n_tiles, itemsize = self.k.itemsize
-            char *z = scratch + 16 * self.v_plane * itemsize
+            char *z = scratch + self.n_planes * self.v_plane * itemsize
             Product product = self.product
         while h < self.tile_rows:
             rows = min(self.block_rows, self.tile_rows - h)
@@ -182,21 +210,19 @@ cdef class WinogradGradient:
             n_tiles = n * tiles
             for i in range(n):
                 self.k.winograd_gradient_factors(
-                    x + i * x_sample + 2 * h * self.x_line * itemsize, self.x_line, self.n_channels,
-                    dz + i * dz_sample + 2 * h * self.dz_line * itemsize, self.dz_line, self.n_filters, rows,
+                    self.kernel, x + i * x_sample + 2 * h * self.x_line * itemsize, self.x_line, self.n_channels, dz + i * dz_sample + 2 * h * self.dz_line * itemsize, self.dz_line, self.n_filters, rows,
                     self.tile_columns, scratch + i * tiles * self.n_channels * itemsize, self.v_plane,
                     z + i * tiles * self.n_filters * itemsize, self.z_plane)
             product.length = n_tiles
-            for i in range(16):
+            for i in range(self.n_planes):
                 self.k.product(&product, self.n_channels, self.n_filters, scratch + i * self.v_plane * itemsize,
-                               self.v_rows, z + i * self.z_plane * itemsize,
-                               START_AT_ZERO if first else ADD_TO_RESULT, NULL, sums + i * self.m_plane * itemsize,
-                               self.m_rows, False)
-            if bias != NULL:    # plane 5 holds the sums of the tiles
+                               self.v_rows, z + self.z_of[i], START_AT_ZERO if first else ADD_TO_RESULT, NULL,
+                               sums + i * self.m_plane * itemsize, self.m_rows, False)
+            if bias != NULL:    # plane 5 of dz holds the sums of the tiles
                 self.k.column_sums(z + 5 * self.z_plane * itemsize, n_tiles, self.n_filters, self.n_filters, bias)
             first = False
             h += rows
 
     cdef void finish(self, const char *sums, char *gradient) noexcept nogil:
-        """Transform the sums back and add them to the gradient, (9, n_channels, n_filters)."""
-        self.k.winograd_gradient(sums, self.m_plane, self.n_channels * self.n_filters, gradient)
+        """Transform the sums back and add them to the gradient, (kernel**2, n_channels, n_filters)."""
+        self.k.winograd_gradient(self.kernel, sums, self.m_plane, self.n_channels * self.n_filters, gradient)

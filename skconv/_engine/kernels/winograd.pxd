@@ -1,10 +1,11 @@
 """Winograd's transforms over the tiles of a block of lines, see tile.h for the formula.
 
-Planes: the 36 values of a transformed tile lie `plane` elements apart, and in each plane the tiles follow each other,
-so that the products in between are 36 ordinary ones, rows of tiles by channels times channels by filters.
+Planes: the values of a transformed tile (36; 16 or 49 for the weights' gradient) lie `plane` elements apart, and in each
+plane the tiles follow each other, so that the products in between are as many ordinary ones, rows of tiles by channels
+times channels by filters.
 
 Loop order: tiles, then vectors of channels; the last vector overlaps its neighbour where the channels do not fill it
-(there must be a whole vector of them).
+(there must be a whole vector of them). Kernels are 3 or 5 pixels wide: each width is compiled apart.
 """
 from .product cimport LANES, TILE_SIZE
 from .real cimport real
@@ -12,14 +13,14 @@ from .real cimport real
 cdef extern from "tile.h" nogil:
     void tile_input "skconv_winograd_input"(const real *x, Py_ssize_t line, Py_ssize_t pixel, real *v,
                                             Py_ssize_t plane)
-    void tile_weights "skconv_winograd_weights"(const real *g, Py_ssize_t tap, real *u, Py_ssize_t plane)
-    void tile_output "skconv_winograd_output"(const real *m, Py_ssize_t plane, const real *bias, real *y,
+    void tile_weights "skconv_winograd_weights"(int kernel, const real *g, Py_ssize_t tap, real *u, Py_ssize_t plane)
+    void tile_output "skconv_winograd_output"(int kernel, const real *m, Py_ssize_t plane, const real *bias, real *y,
                                               Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines,
                                               Py_ssize_t n_pixels, int relu)
-    void tile_input4 "skconv_winograd_input4"(const real *x, Py_ssize_t line, Py_ssize_t pixel, real *v,
-                                              Py_ssize_t plane)
+    void tile_gradient_input "skconv_winograd_gradient_input"(int kernel, const real *x, Py_ssize_t line,
+                                                              Py_ssize_t pixel, real *v, Py_ssize_t plane)
     void tile_dz "skconv_winograd_dz"(const real *dz, Py_ssize_t line, Py_ssize_t pixel, real *z, Py_ssize_t plane)
-    void tile_gradient "skconv_winograd_gradient"(const real *m, Py_ssize_t plane, real *g, Py_ssize_t tap)
+    void tile_gradient "skconv_winograd_gradient"(int kernel, const real *m, Py_ssize_t plane, real *g, Py_ssize_t tap)
 
 
 cdef inline Py_ssize_t next_vector(Py_ssize_t c, Py_ssize_t n) noexcept nogil:
@@ -28,6 +29,7 @@ cdef inline Py_ssize_t next_vector(Py_ssize_t c, Py_ssize_t n) noexcept nogil:
 
 
 cdef inline void winograd_input(
+    Py_ssize_t kernel,
     const real *x,                  # pixel under the first tap of the first output
     Py_ssize_t line,                # elements between lines of x, whose pixels lie n_channels apart
     Py_ssize_t n_channels,
@@ -36,36 +38,41 @@ cdef inline void winograd_input(
     real *v,                        # (36, tiles, n_channels)   OUT
     Py_ssize_t plane,
 ) noexcept nogil:
-    cdef Py_ssize_t i, j, c
+    cdef Py_ssize_t i, j, c, side = 7 - kernel
     for i in range(tile_rows):
         for j in range(tile_columns):
             c = 0
             while c < n_channels:
-                tile_input(x + 4 * i * line + 4 * j * n_channels + c, line, n_channels, v + c, plane)
+                tile_input(x + side * (i * line + j * n_channels) + c, line, n_channels, v + c, plane)
                 c = next_vector(c, n_channels)
             v += n_channels
 
 
 cdef inline void winograd_weights(
-    const real *w,                  # (9, n_channels, n_filters)
+    Py_ssize_t kernel,
+    const real *w,                  # (kernel**2, n_channels, n_filters)
     Py_ssize_t n_channels,
     Py_ssize_t n_filters,
     bint reverse,                   # the taps from the last one backwards: a kernel turned by half a circle
     real *u,                        # (36, n_channels, n_filters)   OUT
 ) noexcept nogil:
-    cdef Py_ssize_t _, f, tap = n_channels * n_filters
+    cdef Py_ssize_t _, f, plane = n_channels * n_filters, tap = -plane if reverse else plane
     if reverse:
-        w += 8 * tap
+        w += (kernel * kernel - 1) * plane
     for _ in range(n_channels):
         f = 0
         while f < n_filters:
-            tile_weights(w + f, -tap if reverse else tap, u + f, tap)
+            if kernel == 3:
+                tile_weights(3, w + f, tap, u + f, plane)
+            else:
+                tile_weights(5, w + f, tap, u + f, plane)
             f = next_vector(f, n_filters)
         w += n_filters
         u += n_filters
 
 
 cdef inline void winograd_output(
+    Py_ssize_t kernel,
     const real *m,                  # (36, tiles, n_filters)
     Py_ssize_t plane,
     Py_ssize_t n_filters,
@@ -77,18 +84,29 @@ cdef inline void winograd_output(
     Py_ssize_t n_pixels,
     bint relu,
 ) noexcept nogil:
-    cdef Py_ssize_t i, j, f
-    for i in range(0, n_lines, 4):
-        for j in range(0, n_pixels, 4):
+    cdef:
+        Py_ssize_t i = 0, j, f, side = 7 - kernel
+        const real *start
+        real *out
+    while i < n_lines:
+        j = 0
+        while j < n_pixels:
             f = 0
             while f < n_filters:
-                tile_output(m + f, plane, NULL if bias == NULL else bias + f, y + i * line + j * pixel + f, line,
-                            pixel, n_lines - i, n_pixels - j, relu)
+                start = NULL if bias == NULL else bias + f
+                out = y + i * line + j * pixel + f
+                if kernel == 3:
+                    tile_output(3, m + f, plane, start, out, line, pixel, n_lines - i, n_pixels - j, relu)
+                else:
+                    tile_output(5, m + f, plane, start, out, line, pixel, n_lines - i, n_pixels - j, relu)
                 f = next_vector(f, n_filters)
             m += n_filters
+            j += side
+        i += side
 
 
 cdef inline void winograd_gradient_factors(
+    Py_ssize_t kernel,
     const real *x,                  # pixel under the first tap of the first output
     Py_ssize_t x_line,
     Py_ssize_t n_channels,
@@ -97,18 +115,24 @@ cdef inline void winograd_gradient_factors(
     Py_ssize_t n_filters,
     Py_ssize_t tile_rows,           # of 2x2 tiles of dz
     Py_ssize_t tile_columns,
-    real *v,                        # (16, tiles, n_channels)   OUT
+    real *v,                        # (16 or 49, tiles, n_channels)   OUT
     Py_ssize_t v_plane,
     real *z,                        # (16, tiles, n_filters)   OUT
     Py_ssize_t z_plane,
 ) noexcept nogil:
     """Both factors of the weights' gradient, in planes."""
-    cdef Py_ssize_t i, j, c
+    cdef:
+        Py_ssize_t i, j, c
+        const real *first
     for i in range(tile_rows):
         for j in range(tile_columns):
+            first = x + 2 * i * x_line + 2 * j * n_channels
             c = 0
             while c < n_channels:
-                tile_input4(x + 2 * i * x_line + 2 * j * n_channels + c, x_line, n_channels, v + c, v_plane)
+                if kernel == 3:
+                    tile_gradient_input(3, first + c, x_line, n_channels, v + c, v_plane)
+                else:
+                    tile_gradient_input(5, first + c, x_line, n_channels, v + c, v_plane)
                 c = next_vector(c, n_channels)
             c = 0
             while c < n_filters:
@@ -118,30 +142,38 @@ cdef inline void winograd_gradient_factors(
             z += n_filters
 
 
+cdef inline void gradient_of(Py_ssize_t kernel, const real *m, Py_ssize_t plane, real *g, Py_ssize_t tap) noexcept nogil:
+    if kernel == 3:
+        tile_gradient(3, m, plane, g, tap)
+    else:
+        tile_gradient(5, m, plane, g, tap)
+
+
 cdef inline void winograd_gradient(
-    const real *m,                  # (16, n)
+    Py_ssize_t kernel,
+    const real *m,                  # (16 or 49, n)
     Py_ssize_t plane,
     Py_ssize_t n,                   # weights of a tap
-    real *g,                        # (9, n)   added to
+    real *g,                        # (kernel**2, n)   added to
 ) noexcept nogil:
     cdef:
-        real[TILE_SIZE] part      # 16 vectors
-        real[TILE_SIZE] sums      # 9
-        Py_ssize_t k, i, first = 0
+        real[TILE_SIZE] part      # 16 or 49 vectors
+        real[TILE_SIZE] sums      # 9 or 25
+        Py_ssize_t n_planes = 16 if kernel == 3 else 49, k, i, first = 0
     while first + LANES <= n:
-        tile_gradient(m + first, plane, g + first, n)
+        gradient_of(kernel, m + first, plane, g + first, n)
         first += LANES
     if first == n:
         return
     # The last vector would reach into the next tap.
-    for k in range(16):
+    for k in range(n_planes):
         for i in range(n - first):
             part[k * LANES + i] = m[k * plane + first + i]
         for i in range(n - first, LANES):
             part[k * LANES + i] = 0
-    for k in range(9 * LANES):
+    for k in range(kernel * kernel * LANES):
         sums[k] = 0
-    tile_gradient(part, LANES, sums, LANES)
-    for k in range(9):
+    gradient_of(kernel, part, LANES, sums, LANES)
+    for k in range(kernel * kernel):
         for i in range(n - first):
             g[k * n + first + i] += sums[k * LANES + i]
