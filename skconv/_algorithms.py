@@ -4,12 +4,13 @@ from ._geometry import in_3d
 
 PLANES = 36  # of Winograd's tiles: their inputs, and the multiplications for each pair of channel and filter
 
-# Winograd's algorithm with so many pairs of channel and filter for each tile at most. Samples of few tiles share a
-# product, but the weights are transformed in every step of training and call of a function, and a sample alone reads
-# them all (3x3 on 4x4 pixels, GFLOP/s forward of 256 samples, 64 -> 64: 430, directly 176; with backward, 256 -> 256:
-# 83 and 83).
+# Winograd's algorithm from so many tiles on, by the side of the kernel, and with so many pairs of channel and filter for
+# each tile at most. Samples of few tiles share a product, but the weights are transformed in every step of training and
+# call of a function, and a sample alone reads them all (3x3 on 4x4 pixels, GFLOP/s forward of 256 samples, 64 -> 64:
+# 430, directly 176; with backward, 256 -> 256: 83 and 83).
+WINOGRAD_TILES = {3: 1, 5: 4}
 WINOGRAD_PAIRS = 4096
-WINOGRAD_WASTE = 1.7  # pixels of the tiles per pixel of the map
+WINOGRAD_WASTE = {3: 1.7, 5: 1.4}  # pixels of the tiles per pixel of the map
 
 
 def choose_algorithm(operation):
@@ -18,7 +19,8 @@ def choose_algorithm(operation):
     That is F(4x4, 3x3) or F(2x2, 5x5), by the kernel. Both sides need a vector of channels (16), and the map must fill
     its tiles of 4x4 or 2x2 pixels reasonably, and have enough of them for the transformed weights. GFLOP/s forward,
     AVX-512, direct and so: 3x3 on 4x4, 16 -> 32: 147 and 239; 8x8, 16 -> 16: 126 and 196, 128 -> 128: 174 and 333;
-    16x16, 24 -> 64: 150 and 279; 32x32, 32 -> 16: 121 and 179.
+    16x16, 24 -> 64: 150 and 279; 32x32, 32 -> 16: 121 and 179. 5x5 on 8x8, 16 -> 16: 134 and 179, 64 -> 64: 180 and
+    331.
 
     Returns
     -------
@@ -34,14 +36,13 @@ def choose_algorithm(operation):
     if operation.algorithm == "winograd":
         return "winograd", "asked for"
     _, height, width = in_3d(operation.out_shape[:-1], 1)
-    side, tiles = tile_side(operation), winograd_tiles(operation)
+    kernel, side, tiles = operation.window.kernel_size[-1], tile_side(operation), winograd_tiles(operation)
     square = f"{side}x{side}"
-    if side**2 * tiles > WINOGRAD_WASTE * height * width:
+    if tiles < WINOGRAD_TILES[kernel] or side**2 * tiles > WINOGRAD_WASTE[kernel] * height * width:
         return "direct", f"{height}x{width} pixels fill the {square} tiles of Winograd's algorithm badly"
     if channels * filters > WINOGRAD_PAIRS * tiles:
         weights = f"the transformed weights of {channels} channels and {filters} filters"
         return "direct", f"{weights} cost more than Winograd's algorithm saves on {tiles} tiles of {square} pixels"
-    kernel = 7 - side
     saving = f"{PLANES} multiplications in place of {(side * kernel) ** 2}"
     return "winograd", f"a {kernel}x{kernel} kernel on {channels} channels with {filters} filters: {saving}"
 

@@ -1,5 +1,6 @@
 """`conv` and `conv_transpose`: values, adjointness, exactness where numbers are not finite, layouts, bad input."""
 
+import math
 import threading
 
 import numpy as np
@@ -140,38 +141,42 @@ def test_padding_modes_are_those_of_numpy(mode, padding, pads):
         assert_array_equal(y, expected_conv(x, weights, stride=(2, 1), pads=pads, mode=mode, value=value))
 
 
+@pytest.mark.parametrize("kernel", [3, 5])
 @pytest.mark.parametrize("algorithm", ["auto", "winograd"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_winograd_is_near(algorithm, dtype):
+def test_winograd_is_near(algorithm, dtype, kernel):
     rng = np.random.default_rng(0)
-    x, weights = rng.normal(size=(3, 13, 14, 32)).astype(dtype), rng.normal(size=(40, 3, 3, 32)).astype(dtype)
+    x = rng.normal(size=(3, 13, 14, 32)).astype(dtype)
+    weights = rng.normal(size=(40, kernel, kernel, 32)).astype(dtype)
     direct = conv(x, weights, padding="same", algorithm="direct")
     y = conv(x, weights, padding="same", algorithm=algorithm)
     assert (y != direct).any()  # it did run
     # The bound that the engine's tests derive: 4 * sqrt(terms) * eps * largest sum of magnitudes.
-    bound = 4 * np.sqrt(9 * 32) * np.finfo(dtype).eps * conv(abs(x), abs(weights), padding="same").max()
+    bound = 4 * np.sqrt(kernel**2 * 32) * np.finfo(dtype).eps * conv(abs(x), abs(weights), padding="same").max()
     assert abs(y - direct).max() <= bound
-    back = conv_transpose(y, weights, padding=1)
+    back = conv_transpose(y, weights, padding=kernel // 2)
     exact = reference_transpose(y, weights)
     assert abs(back - exact).max() <= bound * abs(y).max()
 
 
 def reference_transpose(y, weights):
-    """conv_transpose of padding 1, through forward convolutions that are direct."""
+    """conv_transpose of half the kernel's padding, through forward convolutions that are direct."""
     flipped = np.swapaxes(weights[:, ::-1, ::-1], 0, -1)
-    return conv(y, flipped, padding=1, algorithm="direct")
+    return conv(y, flipped, padding=weights.shape[1] // 2, algorithm="direct")
 
 
 # ------------------------------------------------------------------------------------------------- not finite numbers
 
 
-@pytest.mark.parametrize("n_channels", [3, 32])  # directly, and by Winograd's algorithm
+@pytest.mark.parametrize("n_channels, kernel", [(3, 3), (32, 3), (32, 5)])  # directly, and by Winograd's algorithm
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("padding", ["valid", "same"])
-def test_what_is_not_finite_reaches_the_windows_that_see_it(n_channels, value, padding):
+def test_what_is_not_finite_reaches_the_windows_that_see_it(n_channels, kernel, value, padding):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4, 12, 14, n_channels)).astype(np.float32)
-    weights = rng.normal(size=(n_channels, 3, 3, n_channels)).astype(np.float32)
+    weights = rng.normal(size=(n_channels, kernel, kernel, n_channels)).astype(np.float32)
+    plan = convolution_plan(x.shape, weights.shape, padding=padding)
+    assert plan.algorithm == ("direct" if n_channels == 3 else "winograd")
     clean = conv(x, weights, padding=padding)
     x[1, 5, 6, 1] = x[3, 0, 0, 2] = value
     y = conv(x, weights, padding=padding)
@@ -185,11 +190,12 @@ def test_what_is_not_finite_reaches_the_windows_that_see_it(n_channels, value, p
         assert_array_equal(conv(x[i : i + 1], weights, padding=padding)[0], y[i])
 
 
-def test_large_numbers_overflow_only_where_their_sum_does():
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_large_numbers_overflow_only_where_their_sum_does(kernel):
     x = np.full((1, 8, 8, 32), 2e36, np.float32)
-    weights = np.ones((32, 3, 3, 32), np.float32) / 32
+    weights = np.ones((32, kernel, kernel, 32), np.float32) / 32
     y = conv(x, weights)
-    assert_allclose(y, 9 * 2e36, rtol=1e-5)
+    assert_allclose(y, kernel**2 * 2e36, rtol=1e-5)
     assert_array_equal(conv(x, 32 * weights), np.inf)
 
 
@@ -446,7 +452,7 @@ W = np.zeros((8, 3, 3, 4), np.float32)
         (dict(groups=3), ValueError, "groups=3 must divide n_filters=8"),
         (dict(groups=True), TypeError, "groups must be an int"),
         (dict(algorithm="fft"), ValueError, "algorithm must be one of"),
-        (dict(algorithm="winograd"), ValueError, "algorithm='winograd' needs a kernel of 3x3 pixels"),
+        (dict(algorithm="winograd"), ValueError, "algorithm='winograd' needs a kernel of 3x3 or 5x5 pixels"),
         (dict(out=np.zeros((2, 4, 4, 8))), ValueError, "out must have shape .* and dtype float32"),
         (dict(out=np.zeros((2, 4, 4, 4), np.float32)), ValueError, "out must have shape"),
         (dict(out=[]), TypeError, "out must be a NumPy array"),
@@ -536,13 +542,21 @@ def test_conv_transpose_adds_the_bias_everywhere():
         ((8, 16, 16, 64), (64, 3, 3, 64), dict(padding="same"), "winograd", "a 3x3 kernel on 64 channels"),
         ((8, 16, 16, 64), (64, 3, 3, 64), dict(algorithm="direct"), "direct", "asked for"),
         ((8, 16, 16, 16), (16, 3, 3, 16), dict(algorithm="winograd"), "winograd", "asked for"),
-        ((8, 16, 16, 64), (64, 3, 3, 64), dict(stride=2), "direct", "needs a 3x3 kernel, stride 1"),
+        ((8, 16, 16, 64), (64, 3, 3, 64), dict(stride=2), "direct", "needs a 3x3 or 5x5 kernel, stride 1"),
         ((8, 16, 16, 64), (64, 3, 3, 32), dict(groups=2), "direct", "in 2 groups"),
         ((8, 4, 4, 16), (64, 3, 3, 16), dict(padding="same"), "winograd", "a 3x3 kernel on 16 channels"),
         ((2, 7, 7, 130), (128, 3, 3, 130), dict(padding="same"), "direct", "saves on 4 tiles"),
         ((8, 6, 6, 64), (64, 3, 3, 64), dict(padding="same"), "direct", "6x6 pixels fill the 4x4 tiles"),
         ((8, 16, 3, 64), (64, 3, 3, 64), {}, "direct", "14x1 pixels fill"),
-        ((8, 30, 64), (64, 3, 64), {}, "direct", "needs a 3x3 kernel"),
+        ((8, 30, 64), (64, 3, 64), {}, "direct", "needs a 3x3 or 5x5 kernel"),
+        ((8, 16, 16, 16), (16, 5, 5, 16), {}, "winograd", "a 5x5 kernel on 16 channels with 16 filters: 36 mult"),
+        ((8, 7, 8, 64), (64, 5, 5, 64), dict(padding="same"), "winograd", "36 multiplications in place of 100"),
+        ((8, 9, 9, 64), (64, 5, 5, 64), {}, "direct", "5x5 pixels fill the 2x2 tiles"),
+        ((2, 6, 6, 192), (256, 5, 5, 192), dict(padding="same"), "direct", "saves on 9 tiles of 2x2"),
+        ((2, 16, 16, 64), (64, 3, 5, 64), {}, "direct", "needs a 3x3 or 5x5 kernel"),
+        ((2, 30, 64), (64, 5, 64), {}, "direct", "needs a 3x3 or 5x5 kernel"),
+        ((1, 3, 10, 10, 20), (17, 1, 5, 5, 20), {}, "winograd", "a 5x5 kernel"),
+        ((1, 3, 10, 10, 20), (17, 2, 5, 5, 20), {}, "direct", "needs a 3x3 or 5x5 kernel"),
     ],
 )
 def test_plan_tells_what_runs(x_shape, weights_shape, options, algorithm, reason):
@@ -558,7 +572,10 @@ def test_plan_tells_what_runs(x_shape, weights_shape, options, algorithm, reason
     if algorithm == "direct":
         assert plan.n_multiplications == terms
     else:
-        assert terms / 4 <= plan.n_multiplications < terms / 2
+        n_depths, side = math.prod(y.shape[:-3]), 7 - weights_shape[-2]
+        n_tiles = n_depths * -(-y.shape[-3] // side) * -(-y.shape[-2] // side)
+        assert plan.n_multiplications == 36 * n_tiles * weights_shape[0] * weights_shape[-1] < terms / 2
+        assert plan.n_bytes > 4 * 36 * weights_shape[0] * weights_shape[-1]  # its weights
     assert f"{algorithm}: " in str(plan) and plan.reason in str(plan)
 
 

@@ -482,16 +482,18 @@ def test_algorithm_is_checked():
         Conv2DTransformer(4, 3, algorithm="fft").fit(X)
 
 
-def test_algorithms_agree():
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_algorithms_agree(kernel):
     X = np.random.default_rng(0).standard_normal((3, 11, 10, 33)).astype(np.float32)
     direct, winograd, auto = (
-        Conv2DTransformer(40, 3, algorithm=algorithm, random_state=0).fit_transform(X)
+        Conv2DTransformer(40, kernel, algorithm=algorithm, padding="same", random_state=0).fit_transform(X)
         for algorithm in ("direct", "winograd", "auto")
     )
     np.testing.assert_array_equal(auto, winograd)
     assert not np.array_equal(direct, winograd)
-    # 297 products a sum: four times the rounding of a random walk, relative to the largest value.
-    np.testing.assert_allclose(winograd, direct, rtol=0, atol=4 * np.sqrt(297) * 2**-23 * np.abs(direct).max())
+    # 33 products a tap: four times the rounding of a random walk, relative to the largest value.
+    atol = 4 * np.sqrt(33 * kernel**2) * 2**-23 * np.abs(direct).max()
+    np.testing.assert_allclose(winograd, direct, rtol=0, atol=atol)
 
 
 def test_parameters_set_after_fit_wait_for_the_next_fit():

@@ -184,6 +184,7 @@ def readers():
         "conv, pool": [conv, pool(conv.out_shape, kernel_size=2)],
         "same": [convolution(shape, 33, "relu", kernel_size=3, padding="same")],  # Winograd: wants a margin
         "winograd": [convolution(shape, 33, "relu", options={"algorithm": "winograd"}, kernel_size=3)],
+        "winograd, 5x5": [convolution(shape, 33, "relu", options={"algorithm": "winograd"}, kernel_size=5)],
         "reshape": [Reshape("flat", shape, (math.prod(shape),)), DenseProduct("dense", (math.prod(shape),), (4,))],
         "depthwise": [convolution((6, 10, 5), 5, "relu", options={"groups": 5}, kernel_size=3)],
         "groups": [convolution(shape, 12, "relu", options={"groups": 4}, kernel_size=3)],
@@ -213,7 +214,7 @@ def test_data_of_the_networks_precision_are_read_where_they_lie(isa, dtype, name
             np.testing.assert_array_equal(results[0], again)
             np.testing.assert_allclose(other, results[0], rtol=0, atol=1e-4)
     (first,) = plain._predictors[False, True]
-    assert first.copies_data == (name in ("same", "winograd", "depthwise", "only reshape"))
+    assert first.copies_data == (name in ("same", "winograd", "winograd, 5x5", "depthwise", "only reshape"))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect of Linux")

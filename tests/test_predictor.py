@@ -37,8 +37,8 @@ COLOUR = RNG.normal(size=(90, 10, 9, 3)).astype(np.float32)
 Y = RNG.integers(0, 3, size=90)
 
 
-def conv(n_filters, activation="relu", padding="same", **options):
-    return Conv2DTransformer(n_filters, 3, activation=activation, padding=padding, **options)
+def conv(n_filters, activation="relu", padding="same", kernel_size=3, **options):
+    return Conv2DTransformer(n_filters, kernel_size, activation=activation, padding=padding, **options)
 
 
 LAYERS = {
@@ -69,6 +69,7 @@ LAYERS = {
     "pooling": [conv(8, "identity"), LPPool(2), BatchNorm(), ChannelPool(2), GlobalPool("average")],
     "contrast": [LocalContrastNorm(5), conv(6, "identity"), BatchNorm(activation="leaky_relu")],
     "Winograd": [conv(32), conv(33, "identity"), BatchNorm(activation="relu"), MaxPool(2)],
+    "Winograd 5x5": [conv(32), conv(33, "identity", kernel_size=5), BatchNorm(activation="relu"), MaxPool(2)],
     "wide": [conv(16), Dense(300, activation="identity"), BatchNorm(activation="relu"), Dense(5, activation="tanh")],
     "Gabor": [GaborFilterBank(4, (0.1, 0.2), kernel_size=5), BatchNorm(), MaxPool(2)],
 }
@@ -109,7 +110,7 @@ def test_classifiers_and_their_predictors_agree(name, standardize, X):
         spread(estimator)
 
 
-@pytest.mark.parametrize("name", ["plain", "dropout", "wide", "Winograd"])
+@pytest.mark.parametrize("name", ["plain", "dropout", "wide", "Winograd", "Winograd 5x5"])
 def test_the_bits_are_the_estimators_where_nothing_is_folded(name):
     layers = [layer for layer in LAYERS[name] if not isinstance(layer, BatchNorm)]
     estimator = CNNClassifier(layers=[(f"layer{i}", layer) for i, layer in enumerate(layers)], standardize=False)
@@ -288,7 +289,7 @@ def test_copies_and_pickles_predict_the_same_bits(name):
                                   .predict_proba(COLOUR))  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["norm", "Winograd", "wide", "contrast", "Gabor"])
+@pytest.mark.parametrize("name", ["norm", "Winograd", "Winograd 5x5", "wide", "contrast", "Gabor"])
 def test_threads_and_batch_splits_do_not_change_bits(name):
     X = RNG.normal(size=(37, 24, 24, 1)).astype(np.float32)
     predictor = classifier(name, X, Y[:37]).predictor()

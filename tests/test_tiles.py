@@ -68,7 +68,9 @@ def test_on_arm(precision, tmp_path):
     "header, right, wrong",
     [
         ("tile.h", "SKCONV_FMA(acc[m][v], x, bv[v])", "SKCONV_FMA(acc[m][v], x, bv[0])"),
-        ("tile.h", "o[3] = b + 8 * d + m[5]", "o[3] = b + 8 * d"),
+        ("tile.h", "o[3] = b + 8 * d", "o[3] = b + 4 * d"),
+        ("tile.h", "o[6 - kernel] += m[5]", "o[3] += m[5]"),
+        ("tile.h", "o[6] = d[5] - d[4]", "o[6] = d[5] + d[4]"),
         ("tile.h", "lines[f * line + j]", "lines[f * line]"),
         ("pool.h", "(u > best) |", "(u >= best) |"),
     ],

@@ -84,15 +84,28 @@ static void check_products(const char *what, const skconv_tile *tiles, ptrdiff_t
 
 /* ---- Winograd's transforms, as products of matrices ---- */
 
+/* By the kernel, 3 or 5: K is 0 or 1. Rows that a kernel has no use for are zero, and not looked at. */
+#define K(kernel) ((kernel) / 2 - 1)
+
 static const double BT[6][6] = {{4, 0, -5, 0, 1, 0},  {0, -4, -4, 1, 1, 0}, {0, 4, -4, -1, 1, 0},
                                 {0, -2, -1, 2, 1, 0}, {0, 2, -1, -2, 1, 0}, {0, 4, 0, -5, 0, 1}};
-static const double AT[4][6] = {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}};
+static const double AT[2][4][6] = {
+    {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}},
+    {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 1}}};
 /* 24 G: whole numbers again, for weights that are multiples of 24^2. */
-static const double G24[6][3] = {{6, 0, 0}, {-4, -4, -4}, {-4, 4, -4}, {1, 2, 4}, {1, -2, 4}, {0, 0, 24}};
+static const double G24[2][6][5] = {
+    {{6}, {-4, -4, -4}, {-4, 4, -4}, {1, 2, 4}, {1, -2, 4}, {0, 0, 24}},
+    {{6}, {-4, -4, -4, -4, -4}, {-4, 4, -4, 4, -4}, {1, 2, 4, 8, 16}, {1, -2, 4, -8, 16}, {0, 0, 0, 0, 24}}};
+/* Of the weights' gradient. */
+static const double GRADIENT_BT[7][6] = {{1, 0, -1},       {0, 1, 1},           {0, -1, 1},         {0, -1, 0, 1},
+                                         {0, 0, 0, 1, -1}, {0, 0, 0, 0, 1, 0}, {0, 0, 0, 0, -1, 1}};
+static const double GRADIENT_G[4][2] = {{1, 0}, {1, 1}, {1, -1}, {0, 1}};
+static const double GRADIENT_AT[5][7] = {
+    {1, 0.5, 0.5}, {0, 0.5, -0.5}, {0, 0.5, 0.5, 1}, {0, 0, 0, 0, 1, 1}, {0, 0, 0, 0, 0, 1, 1}};
 
-/* y[i][j] = sum_k,l M[i][k] x[k][l] M[j][l], a value of every lane apart. */
-static void sandwich(const double *M, int rows, int columns, const skconv_real *x, ptrdiff_t line, ptrdiff_t pixel,
-                     skconv_real *y, ptrdiff_t plane, double divisor)
+/* y[i][j] = sum_k,l M[i][k] x[k][l] M[j][l], a value of every lane apart; rows of M are `stride` apart. */
+static void sandwich(const double *M, int rows, int columns, int stride, const skconv_real *x, ptrdiff_t line,
+                     ptrdiff_t pixel, skconv_real *y, ptrdiff_t plane, double divisor)
 {
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < rows; j++)
@@ -100,57 +113,92 @@ static void sandwich(const double *M, int rows, int columns, const skconv_real *
                 double sum = 0;
                 for (int k = 0; k < columns; k++)
                     for (int l = 0; l < columns; l++)
-                        sum += M[i * columns + k] * M[j * columns + l] * (double)x[k * line + l * pixel + f];
+                        sum += M[i * stride + k] * M[j * stride + l] * (double)x[k * line + l * pixel + f];
                 y[(i * rows + j) * plane + f] = (skconv_real)(sum / divisor);
             }
 }
 
-static void check_winograd(void)
+static void check_winograd_input(void)
 {
-    static skconv_real x[SIZE], y[SIZE], expected[SIZE], bias[16];
+    static skconv_real x[SIZE], y[SIZE], expected[SIZE];
     const ptrdiff_t pixel = SKCONV_LANES + 3, line = 7 * pixel, plane = SKCONV_LANES + 1;
     fill(x, SIZE);
     memset(y, 0, sizeof(y));
     memset(expected, 0, sizeof(expected));
     skconv_winograd_input(x, line, pixel, y, plane);
-    sandwich(BT[0], 6, 6, x, line, pixel, expected, plane, 1);
+    sandwich(BT[0], 6, 6, 6, x, line, pixel, expected, plane, 1);
     check("winograd input", 6, 6, y, expected, 36 * plane);
+}
 
-    for (int i = 0; i < 9 * 20; i++) x[i] *= 576;
+static void check_winograd(int kernel)
+{
+    static skconv_real x[SIZE], y[SIZE], expected[SIZE], bias[16];
+    const int side = 7 - kernel, n_taps = kernel * kernel;
+    const ptrdiff_t pixel = SKCONV_LANES + 3, line = 7 * pixel, plane = SKCONV_LANES + 1;
+    fill(x, SIZE);
+    memset(y, 0, sizeof(y));
+    memset(expected, 0, sizeof(expected));
+    for (int i = 0; i < n_taps * 20; i++) x[i] *= 576;
     for (int backwards = 0; backwards < 2; backwards++) {
         const ptrdiff_t tap = backwards ? -20 : 20;
-        const skconv_real *first = backwards ? x + 8 * 20 : x;
-        skconv_winograd_weights(first, tap, y, plane);
-        sandwich(G24[0], 6, 3, first, 3 * tap, tap, expected, plane, 576);
+        const skconv_real *first = backwards ? x + (n_taps - 1) * 20 : x;
+        skconv_winograd_weights(kernel, first, tap, y, plane);
+        sandwich(G24[K(kernel)][0], 6, kernel, 5, first, kernel * tap, tap, expected, plane, 576);
         for (int i = 0; i < 36 * plane; i++) /* sixths are rounded: to a few units in the last place */
-            if (fabs((double)(y[i] - expected[i])) <= 4 * (sizeof(skconv_real) == 4 ? 6e-8 : 1.2e-16) * (1 + 7 * 576))
+            if (fabs((double)(y[i] - expected[i])) <= 4 * (sizeof(skconv_real) == 4 ? 6e-8 : 1.2e-16) * (1 + 12 * 576))
                 y[i] = expected[i];
-        check("winograd weights", 6, 3, y, expected, 36 * plane);
+        check("winograd weights", 6, kernel, y, expected, 36 * plane);
     }
 
     fill(x, SIZE);
     fill(bias, 16);
-    for (int n_lines = 1; n_lines <= 4; n_lines++)
-        for (int n_pixels = 1; n_pixels <= 4; n_pixels++)
+    for (int n_lines = 1; n_lines <= side; n_lines++)
+        for (int n_pixels = 1; n_pixels <= side; n_pixels++)
             for (int kind = 0; kind < 4; kind++) {
                 skconv_real all[16 * 16];
                 const int relu = kind & 1;
                 fill(y, SIZE);
                 memcpy(expected, y, sizeof(y));
-                for (int f = 0; f < SKCONV_LANES; f++)
-                    for (int i = 0; i < 4; i++)
-                        for (int j = 0; j < 4; j++) {
-                            double sum = kind & 2 ? (double)bias[f] : 0;
-                            for (int k = 0; k < 6; k++)
-                                for (int l = 0; l < 6; l++) sum += AT[i][k] * AT[j][l] * (double)x[(6 * k + l) * plane + f];
-                            all[(4 * i + j) * SKCONV_LANES + f] = (skconv_real)(relu && sum < 0 ? 0 : sum);
-                        }
+                sandwich(AT[K(kernel)][0], side, 6, 6, x, 6 * plane, plane, all, SKCONV_LANES, 1);
+                for (int i = 0; i < side * side * SKCONV_LANES; i++) {
+                    all[i] += kind & 2 ? bias[i % SKCONV_LANES] : 0;
+                    all[i] = relu && all[i] < 0 ? 0 : all[i];
+                }
                 for (int i = 0; i < n_lines; i++)
                     for (int j = 0; j < n_pixels; j++)
-                        memcpy(expected + i * line + j * pixel, all + (4 * i + j) * SKCONV_LANES, SKCONV_VECTOR_BYTES);
-                skconv_winograd_output(x, plane, kind & 2 ? bias : NULL, y, line, pixel, n_lines, n_pixels, relu);
+                        memcpy(expected + i * line + j * pixel, all + (side * i + j) * SKCONV_LANES,
+                               SKCONV_VECTOR_BYTES);
+                skconv_winograd_output(kernel, x, plane, kind & 2 ? bias : NULL, y, line, pixel, n_lines, n_pixels,
+                                       relu);
                 check("winograd output", n_lines, n_pixels, y, expected, SIZE);
             }
+}
+
+static void check_winograd_gradient(int kernel)
+{
+    static skconv_real x[SIZE], y[SIZE], expected[SIZE], more[SIZE];
+    const int side = kernel == 3 ? 4 : 7;
+    const ptrdiff_t pixel = SKCONV_LANES + 3, line = 7 * pixel, plane = SKCONV_LANES + 1;
+    fill(x, SIZE);
+    memset(y, 0, sizeof(y));
+    memset(expected, 0, sizeof(expected));
+    skconv_winograd_gradient_input(kernel, x, line, pixel, y, plane);
+    sandwich(GRADIENT_BT[0], side, kernel + 1, 6, x, line, pixel, expected, plane, 1);
+    check("gradient input", side, side, y, expected, SIZE);
+
+    memset(y, 0, sizeof(y));
+    memset(expected, 0, sizeof(expected));
+    skconv_winograd_dz(x, line, pixel, y, plane);
+    sandwich(GRADIENT_G[0], 4, 2, 2, x, line, pixel, expected, plane, 1);
+    check("gradient dz", 4, 4, y, expected, SIZE);
+
+    fill(y, SIZE);
+    memcpy(expected, y, sizeof(y));
+    memset(more, 0, sizeof(more));
+    skconv_winograd_gradient(kernel, x, plane, y, plane);
+    sandwich(GRADIENT_AT[0], kernel, side, 7, x, side * plane, plane, more, plane, 1);
+    for (int i = 0; i < SIZE; i++) expected[i] += more[i];
+    check("gradient", kernel, kernel, y, expected, SIZE);
 }
 
 /* ---- lines to pixels, and pooling ---- */
@@ -207,7 +255,11 @@ int main(void)
     check_products("tile", skconv_tiles_4, skconv_tile_rows_4, 4, 0);
     check_products("depthwise tile", skconv_depth_tiles_1, skconv_depth_tile_rows, 1, 1);
     check_products("depthwise tile", skconv_depth_tiles_2, skconv_depth_tile_rows, 2, 1);
-    check_winograd();
+    check_winograd_input();
+    for (int kernel = 3; kernel <= 5; kernel += 2) {
+        check_winograd(kernel);
+        check_winograd_gradient(kernel);
+    }
     for (int n = 1; n <= 37; n++) {
         check_store(n, 1 + draw(30));
         for (int n_taps = 1; n_taps <= 9; n_taps++) check_max(n, n_taps, 1 + draw(9));

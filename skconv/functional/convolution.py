@@ -57,8 +57,9 @@ def conv(
         Channels and filters fall into so many groups, each of which sees only its own; ``groups=n_channels`` is
         depthwise convolution.
     algorithm : {"auto", "direct", "winograd"}, default="auto"
-        "winograd" is F(4x4, 3x3) [1]_, for 3x3 kernels with stride 1 and at least 16 channels and filters: a quarter of
-        the multiplications, at an error of some 1e-5 of the largest value; "auto" takes it where it is faster.
+        "winograd" is F(4x4, 3x3) or F(2x2, 5x5) [1]_, for 3x3 and 5x5 kernels with stride 1 and at least 16 channels
+        and filters: 0.25 or 0.36 of the multiplications, at an error of some 1e-5 of the largest value; "auto" takes it
+        where it is faster.
         `convolution_plan` tells what will run.
     out : ndarray of shape ``(n_samples, *output, n_filters)``, default=None
         Where to put the result: C-contiguous, of the result's dtype, sharing no memory with the inputs.
@@ -94,8 +95,8 @@ def conv(
     before the image: ``convolve`` and ``correlate`` with ``mode="same"`` are "same_lower" here, with the kernel flipped
     and not.
 
-    Costs ``prod(output) * prod(kernel) * n_channels // groups * n_filters`` multiply-adds per sample (a quarter with
-    Winograd's algorithm), and beside the result one padded copy of a sample per thread.
+    Costs ``prod(output) * prod(kernel) * n_channels // groups * n_filters`` multiply-adds per sample (0.25 or 0.36 of
+    them with Winograd's algorithm), and beside the result one padded copy of a sample per thread.
 
     References
     ----------
@@ -228,7 +229,8 @@ class ConvolutionPlan:
     reason : str
     output_shape : tuple of int
     n_multiplications : int
-        That will be executed, for all samples: with Winograd's algorithm some quarter of the terms of the sums.
+        That will be executed, for all samples: with Winograd's algorithm some quarter of the terms of the sums of 3x3
+        kernels, and some third of those of 5x5.
     n_threads : int
         That will share the work, as things are now. The result does not depend on it.
     n_bytes : int
@@ -289,7 +291,7 @@ def convolution_plan(
     >>> plan.algorithm, plan.output_shape
     ('winograd', (8, 16, 16, 64))
     >>> print(convolution_plan((1, 8, 8, 1), (4, 3, 3, 1)))
-    algorithm        direct: Winograd's algorithm needs a 3x3 kernel, stride 1, ..., got ... 1 channels and 4 filters
+    algorithm        direct: Winograd's algorithm needs a 3x3 or 5x5 kernel, ..., got ... 1 channels and 4 filters
     output           1 x 6 x 6 x 4, 576 bytes
     multiplications  1,296
     memory           ... beside input and output, 1 thread(s)
@@ -381,8 +383,8 @@ def _bind(
     )
     if operation.algorithm == "winograd" and not operation.supports_winograd:
         raise ValueError(
-            "algorithm='winograd' needs a kernel of 3x3 pixels, stride=1, dilation=1 and at least 16 channels and "
-            f"filters, got {operation.describe()}; use algorithm='auto'"
+            "algorithm='winograd' needs a kernel of 3x3 or 5x5 pixels, stride=1, dilation=1 and at least 16 channels "
+            f"and filters, got {operation.describe()}; use algorithm='auto'"
         )
     return _bound((*operations, operation), out_shape, is_padded)
 

@@ -106,8 +106,8 @@ class _ConvTransformer(Layer):
         )  # fmt: skip
         if operation.algorithm == "winograd" and not operation.supports_winograd:
             raise ValueError(
-                f"{where}algorithm='winograd' needs kernel_size=3, stride=1, dilation=1, groups=1 and at least 16 "
-                f"channels and filters, got {operation.describe()}; use algorithm='auto'"
+                f"{where}algorithm='winograd' needs kernel_size=3 or 5, stride=1, dilation=1, groups=1 and at least "
+                f"16 channels and filters, got {operation.describe()}; use algorithm='auto'"
             )
         operations.append(operation)
         if self.pool is not None:
@@ -228,9 +228,9 @@ fit_intercept : bool, default=True
 pool : pooling layer or None, default=None
     Pooling after the activation; max pooling is fused with the convolution.
 algorithm : {{"auto", "direct", "winograd"}}, default="auto"
-    How the sums are computed. "winograd" is F(4x4, 3x3) (Lavin and Gray, 2016), for 3x3 kernels: a quarter of the
-    multiplications, at an error of some 1e-5 of the largest value; "auto" takes it where it is faster, from 16
-    channels and filters on. Its sums grow a hundredfold on the way: inputs above 1e36 overflow. "direct" is exact to
+    How the sums are computed. "winograd" is F(4x4, 3x3) or F(2x2, 5x5) (Lavin and Gray, 2016), for 3x3 and 5x5
+    kernels: 0.25 or 0.36 of the multiplications, at an error of some 1e-5 of the largest value; "auto" takes it where
+    it is faster, from 16 channels and filters on. Its sums grow a hundredfold on the way: inputs above 1e36 overflow. "direct" is exact to
     the rounding of each sum.
 trainable : bool, default=True
     Whether a network trains filters and intercepts, instead of leaving them as they were given, drawn or found.
