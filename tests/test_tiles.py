@@ -1,8 +1,8 @@
-"""The register tiles of `tile.h` and the pooling lines of `pool.h` against plain loops in C: tiles.c, compiled anew.
+"""The tiles of `tile.h` and `rows.h` and the pooling lines of `pool.h` against plain loops in C.
 
-Elsewhere they are tested through the kernels that this machine runs. Here every instruction set of this machine has its
-turn without Cython around it, and so has Arm's where its cross compiler and an emulator are installed (Debian:
-gcc-aarch64-linux-gnu, qemu-user).
+That is tiles.c, compiled anew. Elsewhere they are tested through the kernels that this machine runs. Here every
+instruction set of this machine has its turn without Cython around it, and so has Arm's where its cross compiler and an
+emulator are installed (Debian: gcc-aarch64-linux-gnu, qemu-user).
 """
 
 import platform
@@ -73,6 +73,8 @@ def test_on_arm(precision, tmp_path):
         ("tile.h", "o[6] = d[5] - d[4]", "o[6] = d[5] + d[4]"),
         ("tile.h", "lines[f * line + j]", "lines[f * line]"),
         ("pool.h", "(u > best) |", "(u >= best) |"),
+        ("rows.h", "n_pixels - (surplus + n_columns - 1) / n_columns;", "n_pixels;"),
+        ("rows.h", "acc[m][v] += (a[m][C] - (VEC){0}) * bv[v]", "acc[m][v] += (a[m][C] - (VEC){0}) * bv[0]"),
     ],
 )
 def test_mistakes_are_found(header, right, wrong, tmp_path):

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "pool.h"
+#include "rows.h"
 
 enum { MAX_ROWS = 28, MAX_COLUMNS = 4 * 16, SIZE = 1 << 14 };
 
@@ -248,6 +249,27 @@ static void check_max(int n_channels, int n_taps, int n_pixels)
     check("its gradient", n_channels, n_taps, dx, expected_dx, SIZE);
 }
 
+/* ---- rows of pixels ---- */
+
+static void check_rows(int n_pixels, int depth, int n_columns, int has_bias, int relu)
+{
+    static skconv_real x[SIZE], w[SIZE], bias[3 * MAX_COLUMNS], y[2 * SIZE], expected[2 * SIZE];
+    const int origin = draw(5); /* y is not aligned */
+    fill(x, SIZE);
+    fill(w, SIZE);
+    fill(bias, 3 * MAX_COLUMNS);
+    fill(y, 2 * SIZE);
+    memcpy(expected, y, sizeof(y));
+    for (int p = 0; p < n_pixels; p++)
+        for (int f = 0; f < n_columns; f++) {
+            skconv_real sum = has_bias ? bias[f] : 0;
+            for (int c = 0; c < depth; c++) sum += x[p * depth + c] * w[c * n_columns + f];
+            expected[origin + p * n_columns + f] = relu && sum < 0 ? 0 : sum;
+        }
+    skconv_rows(x, n_pixels, depth, w, n_columns, has_bias ? bias : NULL, relu, y + origin);
+    check("rows", depth, n_columns, y, expected, 2 * SIZE); /* all of y: nothing else was written */
+}
+
 int main(void)
 {
     check_products("tile", skconv_tiles_1, skconv_tile_rows_1, 1, 0);
@@ -260,6 +282,8 @@ int main(void)
         check_winograd(kernel);
         check_winograd_gradient(kernel);
     }
+    for (int columns = 1; columns <= 2 * MAX_COLUMNS; columns += columns < 40 ? 1 : 1 + draw(9))
+        for (int i = 0; i < 4; i++) check_rows(1 + draw(50), 1 + draw(40), columns, i & 1, i >> 1);
     for (int n = 1; n <= 37; n++) {
         check_store(n, 1 + draw(30));
         for (int n_taps = 1; n_taps <= 9; n_taps++) check_max(n, n_taps, 1 + draw(9));

@@ -20,8 +20,8 @@ every filter sees one channel and every channel has one filter, it is one produc
 
 3x3 and 5x5 kernels with many channels run all three by Winograd's algorithm (winograd.pyx), where the plan says so.
 Where few filters, or few channels of dx, leave most of a vector empty, several pixels share one (side_by_side.pyx).
-Elsewhere, taps that fall on the margin are left out (clipping.pyx). 1x1 kernels have gradients of their own
-(one_by_one.pyx).
+1x1 kernels with small weights go through all pixels that follow each other without a gap (rows.h), and have gradients of
+their own (one_by_one.pyx). Elsewhere, taps that fall on the margin are left out (clipping.pyx).
 """
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy, memset
@@ -34,6 +34,7 @@ from .input_gradient import phases_of_axis
 from .input_gradient cimport InputGradient
 from .layer cimport Layer, Pass, Tables, round_up
 from .one_by_one cimport OneByOneGradients
+from .rows cimport are_rows, samples_follow
 from .side_by_side cimport SideBySide, SideBySideGradient, pixels_per_vector
 from .table cimport ADD_TO_RESULT, IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Multiply, Product, Run, Windows
 from .windows cimport PoolWindows
@@ -93,6 +94,7 @@ cdef class Convolution(Layer):
         bint learns
         bint is_winograd
         bint shares_vectors
+        bint is_rows                        # whether pixels and weights are what rows.h wants
         Clipped clipped                     # for z of several samples, or None
         ClippedLines clipped_lines          # for lines of z, or None
         SideBySide beside                   # for z, or None
@@ -223,6 +225,8 @@ cdef class Convolution(Layer):
             self._fill_rows(lines, self.out[2] * self.box_pixel, self.box_pixel)
             self.clip_offset = round_up((depths * self.box_slice + self.k.lanes) * self.itemsize)
             self.scratch_size = self.clip_offset + round_up(self.pool.clip_size())
+        self.is_rows = (self.n_taps == self.n_products == self.stride[0] == self.stride[1] == self.stride[2] == 1
+                        and not self.is_depthwise and pool is None and are_rows(&self.x, &self.y, self.itemsize))
         if n_pixels > 1:
             self.beside = SideBySide(
                 self._kernels, n_pixels=n_pixels, row_offsets=self._kernel_rows(), kernel=self.kernel[2],
@@ -420,6 +424,10 @@ cdef class Convolution(Layer):
             self.winograd.store(tiles, lines, self.bias, c, c_line,
                                 self.n_filters if self.pool is None else self.box_pixel, relu, planes)
             return
+        if self.is_rows:
+            self.k.rows(x + at * self.itemsize, lines * self.out[2], self.depth, self.weights, self.n_filters,
+                        self.bias, relu, c)
+            return
         if self.beside is not None:
             self.beside.run(x + at * self.itemsize, h, lines, c, relu)
             return
@@ -440,6 +448,10 @@ cdef class Convolution(Layer):
 
     cdef void forward(self, const Pass *p) noexcept nogil:
         cdef Py_ssize_t i, d
+        if self.is_rows and self.activation in (IDENTITY, RELU) and samples_follow(self, p):
+            self.k.rows(self.input(p, 0), p.n * self.x.values // self.depth, self.depth, self.weights, self.n_filters,
+                        self.bias, self.activation == RELU, self.output(p, 0))
+            return
         if self.n_grouped > 1:
             self._forward_grouped(p)
             return

@@ -36,6 +36,10 @@ from .kernels.winograd cimport (
     winograd_weights,
 )
 
+cdef extern from "rows.h" nogil:
+    void rows "skconv_rows"(const real *x, Py_ssize_t n_pixels, Py_ssize_t depth, const real *w, Py_ssize_t n_columns,
+                            const real *bias, bint relu, real *y)
+
 cdef extern from "tile.h" nogil:
     bint all_finite "skconv_all_finite"(const real *x, Py_ssize_t n, real largest)
     real fma_chains "skconv_fma_chains"(Py_ssize_t n)
@@ -54,6 +58,11 @@ cdef void _depthwise(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, 
                      const Py_ssize_t *c_rows, bint relu) noexcept nogil:
     depthwise(p, n_rows, n_columns, <const real *> A, a_rows, <const real *> B, start, <const real *> bias, <real *> C,
               c_rows, relu)
+
+
+cdef void _rows(const void *x, Py_ssize_t n_pixels, Py_ssize_t depth, const void *w, Py_ssize_t n_columns,
+                const void *bias, bint relu, void *y) noexcept nogil:
+    rows(<const real *> x, n_pixels, depth, <const real *> w, n_columns, <const real *> bias, relu, <real *> y)
 
 
 cdef void _repeat_channels(const void *x, Py_ssize_t n, Py_ssize_t times, void *y) noexcept nogil:
@@ -367,6 +376,7 @@ kernels.itemsize = sizeof(real)
 kernels.lanes = LANES
 kernels.product = _product
 kernels.depthwise = _depthwise
+kernels.rows = _rows
 kernels.repeat_channels = _repeat_channels
 kernels.add_repeats = _add_repeats
 kernels.transpose = _transpose

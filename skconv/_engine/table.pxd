@@ -113,6 +113,8 @@ cdef struct Kernels:
 
     Multiply product
     Multiply depthwise          # the same, column by column
+    void (*rows)(const void *x, Py_ssize_t n_pixels, Py_ssize_t depth, const void *w, Py_ssize_t n_columns,
+                 const void *bias, bint relu, void *y) noexcept nogil
     void (*repeat_channels)(const void *x, Py_ssize_t n, Py_ssize_t times, void *y) noexcept nogil
     void (*add_repeats)(const void *dy, Py_ssize_t n, Py_ssize_t times, void *dx) noexcept nogil
     void (*transpose)(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
