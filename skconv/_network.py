@@ -511,6 +511,7 @@ class Network:
         plan = Plan(
             self.operations, self._segments, self._storage, statistics=self._statistics, isa=self.isa,
             n_threads=n_threads, capacity=n, mean=self.mean, scale=self.scale, wants_dx=True,
+            reads_data=X.dtype.char == self.dtype.char,
         )  # fmt: skip
         plan.engine.train(
             X, np.arange(n), np.array([0, n]), None, n_threads=n_threads, solver=0,

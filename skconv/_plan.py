@@ -273,6 +273,17 @@ def _reads_on(step):
     )  # fmt: skip
 
 
+def _is_one_by_one(step):
+    """Whether a step is a convolution whose pixels see one pixel each, and all its channels."""
+    operation = step.operation
+    return (
+        isinstance(operation, Convolution)
+        and operation.groups == step.repeats == 1
+        and set(operation.window.kernel_size) == set(operation.window.stride) == {1}
+        and operation.window.output_size(operation.in_shape[:-1]) == operation.in_shape[:-1]
+    )
+
+
 class Plan:
     """A network of operations as a compiled engine.
 
@@ -301,7 +312,7 @@ class Plan:
         Whether the gradient by the (standardised) input will be asked for.
     reads_data : bool
         Whether the data will be of the network's precision: then a first layer that wants neither margin nor
-        standardisation reads them where they lie. Only for predictions.
+        standardisation reads them where they lie; in training, if it is a convolution with a 1x1 kernel.
     blocks : dict of int to ndarray or None
         Weights of wide layers by blocks of columns, by operation, for predictions to read.
     """
@@ -326,7 +337,8 @@ class Plan:
         is_data = (
             bool(steps)
             and reads_data
-            and not (trains or mean is not None or any(map(any, margins[0])) or _reads_on(steps[0]))
+            and not (mean is not None or any(map(any, margins[0])) or _reads_on(steps[0]))
+            and (not trains or (augment is None and _is_one_by_one(steps[0])))
         )
         self.copies_data = not is_data
         maps = [

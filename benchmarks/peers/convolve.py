@@ -87,7 +87,7 @@ def skconv_gradients(side, case, seed, n_threads):
     # As Network.backward, with a plan that is kept from call to call, as in training.
     plan = Plan(
         network.operations, network._segments, network._storage, isa=network.isa, n_threads=threads, capacity=n,
-        wants_dx=True,
+        wants_dx=True, reads_data=True,
     )  # fmt: skip
     order, bounds, rates = np.arange(n), np.array([0, n]), np.zeros(1)
     settings = (0.0, 0.0, 0.0, 0.0, False, 0.0, 0.0)

@@ -31,7 +31,8 @@ cdef class OneByOneGradients:
         char *band                      # weights of a group, or NULL
 
     cdef void prepare(self, const char *packed) noexcept nogil
-    cdef void add(self, const char *x, const char *dz, Py_ssize_t n, char *gradient, char *sums) noexcept nogil
+    cdef void add(self, const char *x, const char *dz, Py_ssize_t n, Py_ssize_t left, char *gradient,
+                  char *sums) noexcept nogil
     cdef void pull_back(self, const char *dz, Py_ssize_t n, Py_ssize_t left, const char *packed,
                         char *dx) noexcept nogil
     cdef void run(self, const char *x, const char *dz, const char *packed, char *gradient, char *bias_gradient,

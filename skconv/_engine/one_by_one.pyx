@@ -77,7 +77,8 @@ cdef class OneByOneGradients:
             Py_ssize_t i, lanes = self.k.lanes
             Py_ssize_t plain = self.n_channels * ((self.n_filters + lanes - 1) // lanes)
             Py_ssize_t transposed = self.n_filters * ((self.n_channels + lanes - 1) // lanes)
-        self.is_transposed = transposed < plain
+        # Equal: where the columns fill the larger tiles.
+        self.is_transposed = transposed < plain or (transposed == plain and self.n_channels > self.n_filters)
         self.dw_pixels = 1
         if shares_vectors and not self.is_transposed and self.n_channels <= FEW_ROWS:
             self.dw_pixels = max(1, lanes // self.n_filters)
@@ -91,13 +92,14 @@ cdef class OneByOneGradients:
             self.sums_size = self.sums_bytes
             if self.is_transposed:
                 self.sums_size += round_up(self.n_channels * self.n_filters * self.k.itemsize)
-        self.factor_rows = self.tables.sizes(self.n_rows)
+        self.factor_rows = self.tables.sizes(max(self.n_rows, self.n_channels))
         self.sum_rows = self.tables.sizes(self.n_rows)
         self.gradient_rows = self.tables.sizes(self.n_channels)
         for i in range(self.n_rows):
             self.factor_rows[i] = i
             self.sum_rows[i] = i * self.sums_row
         for i in range(self.n_channels):
+            self.factor_rows[i] = i
             self.gradient_rows[i] = i * self.n_filters
 
     cdef void prepare(self, const char *packed) noexcept nogil:
@@ -105,22 +107,28 @@ cdef class OneByOneGradients:
         if self.band != NULL:
             self.k.band(packed, 1, 1, self.n_filters, self.n_channels, self.dx_pixels, False, self.band)
 
-    cdef void add(self, const char *x, const char *dz, Py_ssize_t n, char *gradient, char *sums) noexcept nogil:
-        """Add what n pixels contribute to dw."""
+    cdef void add(self, const char *x, const char *dz, Py_ssize_t n, Py_ssize_t left, char *gradient,
+                  char *sums) noexcept nogil:
+        """Add what n pixels contribute to dw; of x there are those that are left, these included, and nothing more."""
         cdef:
-            Py_ssize_t groups = n // self.dw_pixels, done = groups * self.dw_pixels
-            Py_ssize_t x_step = self.dw_pixels * self.n_channels, dz_step = self.dw_pixels * self.n_filters
+            Py_ssize_t room = left * self.n_channels - self.sums_row    # behind a vector at the first pixel
+            Py_ssize_t done
             Product product
         if self.is_transposed:
-            product = Product(&self.origin, 1, n, self.n_filters, self.n_channels)
-            self.k.product(&product, self.n_rows, self.sums_row, dz, self.factor_rows, x, ADD_TO_RESULT, NULL, sums,
-                           self.sum_rows, False)
-            return
-        if groups > 0:
-            product = Product(&self.origin, 1, groups, x_step, dz_step)
-            self.k.product(&product, self.n_rows, self.n_filters if self.sums_size == 0 else self.sums_row, x,
-                           self.factor_rows, dz, ADD_TO_RESULT, NULL, gradient if self.sums_size == 0 else sums,
-                           self.sum_rows, False)
+            done = 0 if room < 0 else min(n, room // self.n_channels + 1)
+            product = Product(&self.origin, 1, done, self.n_filters, self.n_channels)
+            if done > 0:
+                self.k.product(&product, self.n_rows, self.sums_row, dz, self.factor_rows, x, ADD_TO_RESULT, NULL,
+                               sums, self.sum_rows, False)
+        else:
+            done = n // self.dw_pixels
+            product = Product(&self.origin, 1, done, self.dw_pixels * self.n_channels,
+                              self.dw_pixels * self.n_filters)
+            if done > 0:
+                self.k.product(&product, self.n_rows, self.n_filters if self.sums_size == 0 else self.sums_row, x,
+                               self.factor_rows, dz, ADD_TO_RESULT, NULL, gradient if self.sums_size == 0 else sums,
+                               self.sum_rows, False)
+            done *= self.dw_pixels
         if done < n:
             product = Product(&self.origin, 1, n - done, self.n_channels, self.n_filters)
             self.k.product(&product, self.n_channels, self.n_filters,
@@ -159,7 +167,7 @@ cdef class OneByOneGradients:
         while done < self.n_pixels:
             n = min(self.block, self.n_pixels - done)
             if gradient != NULL:
-                self.add(x, dz, n, gradient, sums)
+                self.add(x, dz, n, self.n_pixels - done, gradient, sums)
             if dx != NULL:
                 self.pull_back(dz, n, self.n_pixels - done, packed, dx)
                 dx += n * self.n_channels * self.k.itemsize
