@@ -13,11 +13,11 @@ import numpy as np
 from ._algorithms import PLANES, is_winograd, tile_side
 from ._engine import kernels
 from ._engine.augment import AugmentedInput
-from ._engine.clipping import MAX_RESULTS, share_inside, taps_inside
 from ._engine.contrast import ContrastLayer
 from ._engine.convolution import Convolution as ConvolutionLayer
 from ._engine.dense import DenseLayer
 from ._engine.engine import Engine
+from ._engine.margins import MAX_RESULTS, share_inside, taps_inside
 from ._engine.moments import BlockMoments as BlockMomentsLayer
 from ._engine.moments import CombineMoments as CombineMomentsLayer
 from ._engine.moments import Modulus as ModulusLayer

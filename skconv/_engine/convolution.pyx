@@ -21,18 +21,20 @@ every filter sees one channel and every channel has one filter, it is one produc
 3x3 and 5x5 kernels with many channels run all three by Winograd's algorithm (winograd.pyx), where the plan says so.
 Where few filters, or few channels of dx, leave most of a vector empty, several pixels share one (side_by_side.pyx).
 1x1 kernels with small weights go through all pixels that follow each other without a gap (rows.h), and have gradients of
-their own (one_by_one.pyx). Elsewhere, taps that fall on the margin are left out (clipping.pyx).
+their own (one_by_one.pyx). Short rows of taps stay in registers (lines.pyx), or taps on the margin are left out
+(clipping.pyx).
 """
 from libc.stdint cimport int32_t, uint8_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
-import numpy as np
-
-from .clipping import clippings, kernel_rows_inside
+from .clipping import clipping, clipping_of_lines
 from .clipping cimport Clipped, ClippedLines
 from .input_gradient import phases_of_axis
 from .input_gradient cimport InputGradient
 from .layer cimport Layer, Pass, Tables, round_up
+from .lines import forward_lines
+from .lines cimport LineByLine
+from .margins import kernel_rows_inside
 from .one_by_one cimport OneByOneGradients
 from .rows cimport are_rows, samples_follow
 from .side_by_side cimport SideBySide, SideBySideGradient, pixels_per_vector
@@ -97,6 +99,7 @@ cdef class Convolution(Layer):
         bint is_rows                        # whether pixels and weights are what rows.h wants
         Clipped clipped                     # for z of several samples, or None
         ClippedLines clipped_lines          # for lines of z, or None
+        LineByLine by_lines                 # for z, or None
         SideBySide beside                   # for z, or None
         SideBySideGradient beside_dw
         Py_ssize_t beside_offset            # of its sums, in scratch
@@ -171,7 +174,7 @@ cdef class Convolution(Layer):
         if max_samples > 0:
             self._build_backward(pool, max_samples)
         if connections is not None:
-            self.mask = self._mask_of(connections)
+            self.mask = self.tables.masks(connections, self.itemsize // 4)
 
     def _build_forward(self, pool):
         cdef:
@@ -204,9 +207,8 @@ cdef class Convolution(Layer):
         self.block = self._lines_per_block(self.out[2])
         self.columns = self.n_filters // self.n_products
         if pool is None:
-            self.block = min(self.block, self.y.size[1])
-            lines = self.block
-            self._fill_rows(lines, self.y.line_stride, self.n_filters)
+            lines = self.block = min(self.block, self.y.size[1])
+            line, pixel = self.y.line_stride, self.n_filters
         else:
             # Lines under overlapping windows are computed twice: blocks of eight overlaps keep that to an eighth.
             extent = (pool.kernel_size[1] - 1) * pool.dilation[1] + 1
@@ -222,23 +224,27 @@ cdef class Convolution(Layer):
                 self.columns = self.box_pixel
             self.box_slice = lines * self.out[2] * self.box_pixel
             self.pool = self._windows(pool, self.box_slice, self.out[2] * self.box_pixel, self.box_pixel)
-            self._fill_rows(lines, self.out[2] * self.box_pixel, self.box_pixel)
+            line, pixel = self.out[2] * self.box_pixel, self.box_pixel
             self.clip_offset = round_up((depths * self.box_slice + self.k.lanes) * self.itemsize)
             self.scratch_size = self.clip_offset + round_up(self.pool.clip_size())
         self.is_rows = (self.n_taps == self.n_products == self.stride[0] == self.stride[1] == self.stride[2] == 1
                         and not self.is_depthwise and pool is None and are_rows(&self.x, &self.y, self.itemsize))
+        self._fill_rows(lines, line, pixel)
         if n_pixels > 1:
             self.beside = SideBySide(
                 self._kernels, n_pixels=n_pixels, row_offsets=self._kernel_rows(), kernel=self.kernel[2],
                 depth=self.x.channels, n_columns=self.n_filters, width=self.out[2], max_lines=lines,
-                a_line=self.stride[1] * self.x.line_stride,
-                c_line=self.y.line_stride if pool is None else self.out[2] * self.box_pixel,
+                a_line=self.stride[1] * self.x.line_stride, c_line=line,
                 kernel_rows=kernel_rows_inside(**window), overruns=pool is not None)
         if self.beside is None and not self.is_depthwise and not self.is_winograd:
-            self.clipped, self.clipped_lines = clippings(
-                self._kernels, n_groups=self.n_products, n_channels=self.group_channels, n_filters=self.group_filters,
-                x_lines=(self.x.depth_stride, self.x.line_stride), y_lines=(self.y.depth_stride, self.y.line_stride),
-                only_lines=pool is not None, **window)
+            window |= dict(n_groups=self.n_products, n_channels=self.group_channels, n_filters=self.group_filters,
+                           x_lines=(self.x.depth_stride, self.x.line_stride))
+            y_lines = self.y.depth_stride, self.y.line_stride
+            self.clipped = clipping(self._kernels, y_lines=y_lines, **window) if pool is None else None
+            if self.clipped is None:
+                self.by_lines = forward_lines(self._kernels, n_columns=self.columns, y_pixel=pixel, y_line=line, **window)
+            if self.by_lines is None:
+                self.clipped_lines = clipping_of_lines(**window)
         self.n_blocks = (self.y.size[1] + self.block - 1) // self.block
         self.n_units = self.y.size[0] * self.n_blocks
         self.n_grouped = 1
@@ -378,12 +384,6 @@ cdef class Convolution(Layer):
         if self.needs_dx:
             self.packed = self.tables.bytes((self.depth * self.n_filters + 64) * self.itemsize)
 
-    cdef int32_t *_mask_of(self, connections) except NULL:
-        cdef const int32_t[::1] bits = -np.repeat(connections, self.itemsize // 4).astype(np.int32)
-        cdef int32_t *mask = self.tables.ints(bits.shape[0])
-        memcpy(mask, &bits[0], bits.shape[0] * sizeof(int32_t))
-        return mask
-
     cdef void prepare(self, bint backward) noexcept nogil:
         cdef Py_ssize_t tap, size = self.group_channels * self.n_filters * self.itemsize
         if self.is_winograd:
@@ -430,6 +430,9 @@ cdef class Convolution(Layer):
             return
         if self.beside is not None:
             self.beside.run(x + at * self.itemsize, h, lines, c, relu)
+            return
+        if self.by_lines is not None:
+            self.by_lines.run(x + at * self.itemsize, h, lines, self.weights, self.bias, c, relu)
             return
         while lines > 0:
             n, product = lines, &self.forward_product

@@ -1,5 +1,6 @@
 from .clipping cimport Clipped, ClippedLines
 from .layer cimport Tables
+from .lines cimport LineByLine
 from .side_by_side cimport SideBySide
 from .table cimport Kernels, Multiply, Product
 
@@ -35,6 +36,7 @@ cdef class InputGradient:
         SideBySide beside           # or None
         Clipped clipped             # for several samples of the only phase, or None
         ClippedLines clipped_lines
+        LineByLine by_lines         # or None
 
     cdef void prepare(self, const char *packed) noexcept nogil
     cdef void run(self, char *dx, Py_ssize_t dx_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,

@@ -5,12 +5,14 @@
 Only the taps for which the division is exact belong to a phase (i + pad) mod stride; a phase is an ordinary product
 over blocks of lines of a lattice of input pixels. Pixels without taps are zero.
 
-With strides of one there is one phase, and taps that fall on the margin of dz are left out (clipping.pyx).
+With strides of one there is one phase. Short rows of taps then stay in registers (lines.pyx), or taps that fall on the
+margin of dz are left out (clipping.pyx).
 """
 from libc.string cimport memset
 
 from .clipping import gradient_clippings
 from .layer cimport Tables, kernels_of
+from .lines cimport LineByLine, goes_by_lines
 from .side_by_side cimport SideBySide
 from .table cimport START_AT_ZERO, Product, Run
 
@@ -110,6 +112,15 @@ cdef class InputGradient:
                             width=phase.n[2], max_lines=phase.block, a_line=dz_line,
                             c_line=stride[1] * size[2] * n_channels, kernel_rows=kernel_rows, overruns=False)
                         self.clipped = self.clipped_lines = None
+                    elif (self.n_phases == n_products == 1 and list(stride) == [1, 1, 1]
+                          and [shift for _, shift in axis_w[3]] == list(range(kernel[2]))
+                          and goes_by_lines(kernels, kernel[2], size[2])):
+                        self.by_lines = LineByLine(
+                            kernels, row_offsets=[(runs[i].a, runs[i].b) for i in range(0, n_taps, kernel[2])],
+                            kernel=kernel[2], n_channels=n_filters, x_pixel=n_filters, x_line=dz_line,
+                            w_tap=-n_filters * n_channels, w_channel=n_channels, n_columns=n_channels, width=size[2],
+                            y_pixel=n_channels, y_line=size[2] * n_channels, kernel_rows=kernel_rows)
+                        self.clipped = self.clipped_lines = None
                     phase.dz_rows = self.tables.sizes(phase.block * phase.n[2])
                     phase.dx_rows = self.tables.sizes(phase.block * phase.n[2])
                     k = 0
@@ -162,6 +173,10 @@ cdef class InputGradient:
                              + phase.first[2]) * self.n_channels
                     if self.beside is not None:
                         self.beside.run(dz + dz_at * itemsize, h, lines, dx + dx_at * itemsize, False)
+                        h += lines
+                        continue
+                    if self.by_lines is not None:
+                        self.by_lines.run(dz + dz_at * itemsize, h, lines, packed, NULL, dx + dx_at * itemsize, False)
                         h += lines
                         continue
                     h += lines

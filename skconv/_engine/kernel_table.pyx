@@ -18,6 +18,7 @@ from .kernels.pooling cimport (
     average_pool_pixels, average_unpool_line, lp_pool_pixels, lp_unpool_line, max_pool_line, max_pool_pixels,
     max_unpool_line,
 )
+from .kernels.lines cimport convolve_lines, least_line
 from .kernels.product cimport LANES, add_band, band, column_sums, product, transpose
 from .kernels.random cimport dropout
 from .kernels.real cimport real
@@ -25,7 +26,7 @@ from .kernels.separable cimport (
     combine_moments, combine_moments_gradient, gather, line_moments, modulus, modulus_gradient, moments_out,
     pixel_moments, pixel_moments_gradient, respond, store_pixels,
 )
-from .table cimport Clip, Kernels, Product, Update, Warp, Windows
+from .table cimport Clip, Kernels, Lines, Product, Update, Warp, Windows
 from .kernels.loss cimport softmax_cross_entropy, value_loss
 from .kernels.training cimport adam, add_buffers, average, join_buffers, load_line, sgd, softmax
 from .kernels.winograd cimport (
@@ -44,6 +45,11 @@ cdef extern from "tile.h" nogil:
     bint all_finite "skconv_all_finite"(const real *x, Py_ssize_t n, real largest)
     real fma_chains "skconv_fma_chains"(Py_ssize_t n)
     const Py_ssize_t fma_flops "skconv_fma_flops"
+
+
+cdef void _convolve_lines(const Lines *p, Py_ssize_t n_lines, const void *x, const void *w, const void *bias, void *y,
+                          bint relu) noexcept nogil:
+    convolve_lines(p, n_lines, <const real *> x, <const real *> w, <const real *> bias, <real *> y, relu)
 
 
 cdef void _product(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A, const Py_ssize_t *a_rows,
@@ -375,6 +381,8 @@ cdef Kernels kernels
 kernels.itemsize = sizeof(real)
 kernels.lanes = LANES
 kernels.product = _product
+kernels.convolve_lines = _convolve_lines
+kernels.least_line = least_line
 kernels.depthwise = _depthwise
 kernels.rows = _rows
 kernels.repeat_channels = _repeat_channels

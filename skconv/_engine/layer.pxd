@@ -83,6 +83,7 @@ cdef class Tables:
     cdef list arrays
     cdef Py_ssize_t *sizes(self, Py_ssize_t n) except NULL
     cdef int32_t *ints(self, Py_ssize_t n) except NULL
+    cdef int32_t *masks(self, bools, int times) except NULL
     cdef Run *runs(self, Py_ssize_t n) except NULL
     cdef char *bytes(self, Py_ssize_t n) except NULL
 

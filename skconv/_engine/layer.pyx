@@ -7,6 +7,7 @@ in several phases (Pass.phase), each of which finds the one before complete.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t
+from libc.string cimport memcpy
 
 import numpy as np
 
@@ -52,6 +53,13 @@ cdef class Tables:
 
     cdef int32_t *ints(self, Py_ssize_t n) except NULL:
         return <int32_t *> self.bytes(n * sizeof(int32_t))
+
+    cdef int32_t *masks(self, bools, int times) except NULL:
+        """All bits of a number where true, `times` for each."""
+        cdef const int32_t[::1] bits = -np.repeat(bools, times).astype(np.int32)
+        cdef int32_t *masks = self.ints(bits.shape[0])
+        memcpy(masks, &bits[0], bits.shape[0] * sizeof(int32_t))
+        return masks
 
     cdef Run *runs(self, Py_ssize_t n) except NULL:
         return <Run *> self.bytes(n * sizeof(Run))

@@ -77,6 +77,21 @@ cdef struct Clip:
     Py_ssize_t *taps
     int32_t *ids
 
+cdef struct Lines:
+    # Lines of a convolution's result (lines.h); all steps in elements.
+    const Run *rows             # of the kernel: where they read the image and the weights
+    Py_ssize_t n_rows
+    Py_ssize_t kernel           # taps of a row: 3, 5 or 7
+    Py_ssize_t n_channels
+    Py_ssize_t x_pixel
+    Py_ssize_t x_line
+    Py_ssize_t w_tap
+    Py_ssize_t w_channel
+    Py_ssize_t n_columns
+    Py_ssize_t width            # pixels
+    Py_ssize_t y_pixel
+    Py_ssize_t y_line
+
 cdef struct Warp:
     # Where the pixels of a distorted image come from, for axes 0 (down) and 1 (right); coordinates count the margin.
     double a[2][2]              # coordinate = a (line, pixel) + b
@@ -115,6 +130,9 @@ cdef struct Kernels:
     Multiply depthwise          # the same, column by column
     void (*rows)(const void *x, Py_ssize_t n_pixels, Py_ssize_t depth, const void *w, Py_ssize_t n_columns,
                  const void *bias, bint relu, void *y) noexcept nogil
+    void (*convolve_lines)(const Lines *p, Py_ssize_t n_lines, const void *x, const void *w, const void *bias, void *y,
+                            bint relu) noexcept nogil
+    Py_ssize_t (*least_line)(Py_ssize_t kernel) noexcept nogil
     void (*repeat_channels)(const void *x, Py_ssize_t n, Py_ssize_t times, void *y) noexcept nogil
     void (*add_repeats)(const void *dy, Py_ssize_t n, Py_ssize_t times, void *dx) noexcept nogil
     void (*transpose)(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,

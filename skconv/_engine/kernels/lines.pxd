@@ -1,0 +1,62 @@
+"""Convolution line by line, for kernels of 3, 5 or 7 pixels a row: see lines.h.
+
+Loop order: blocks of one or two vectors of columns, whose weights stay in the second cache; lines; tiles of nearly
+equal height. A sum goes by rows of the kernel, channels and taps, whatever tile computes it.
+"""
+from .product cimport LANES, copy_pixel
+from .real cimport real
+from ..table cimport Lines, Run
+
+cdef extern from "lines.h" nogil:
+    ctypedef void (*Line "skconv_line")(const Run *rows, Py_ssize_t n_rows, Py_ssize_t n_channels, const real *x,
+                                        Py_ssize_t x_pixel, const real *w, Py_ssize_t w_tap, Py_ssize_t w_channel,
+                                        const real *bias, real *y, Py_ssize_t y_pixel, int relu)
+    const Line lines_1 "skconv_lines_1"[3][15]
+    const Line lines_2 "skconv_lines_2"[3][15]
+    const Py_ssize_t line_heights "skconv_line_heights"[2][3]
+    enum:
+        MAX_LINE "SKCONV_MAX_LINE"
+
+
+cdef inline Py_ssize_t least_line(Py_ssize_t kernel) noexcept nogil:
+    """Pixels that a line must have."""
+    cdef Py_ssize_t kind = (kernel - 3) // 2
+    return (max(line_heights[0][kind], line_heights[1][kind]) + 1) // 2
+
+
+cdef inline void convolve_lines(
+    const Lines *p,
+    Py_ssize_t n_lines,
+    const real *x,                  # what the first tap of the first pixel sees
+    const real *w,
+    const real *bias,               # (n_columns,), readable for two vectors more, or NULL
+    real *y,                        # OUT
+    bint relu,
+) noexcept nogil:
+    cdef:
+        real[2 * 16 * MAX_LINE] whole   # a tile whose last columns do not exist; no vector has more than 16 lanes
+        Py_ssize_t kind = (p.kernel - 3) // 2, f = 0, line, m, i, tile, n_tiles, height, width, max_height, v
+        const Line *tiles
+        const real *at
+        real *out
+    while f < p.n_columns:
+        v = 1 if line_heights[1][kind] > 0 and p.n_columns - f > LANES else 0
+        width = min(p.n_columns - f, (v + 1) * LANES)
+        tiles, max_height = &lines_2[kind][0] if v == 1 else &lines_1[kind][0], line_heights[v][kind]
+        n_tiles = (p.width + max_height - 1) // max_height
+        for line in range(n_lines):
+            m = 0
+            for tile in range(n_tiles):
+                height = (p.width - m) // (n_tiles - tile)
+                at = x + line * p.x_line + m * p.x_pixel
+                out = y + line * p.y_line + m * p.y_pixel + f
+                if width == (v + 1) * LANES:
+                    tiles[height](p.rows, p.n_rows, p.n_channels, at, p.x_pixel, w + f, p.w_tap, p.w_channel,
+                                  bias + f if bias != NULL else NULL, out, p.y_pixel, relu)
+                else:
+                    tiles[height](p.rows, p.n_rows, p.n_channels, at, p.x_pixel, w + f, p.w_tap, p.w_channel,
+                                  bias + f if bias != NULL else NULL, whole, (v + 1) * LANES, relu)
+                    for i in range(height):
+                        copy_pixel(whole + i * (v + 1) * LANES, width, out + i * p.y_pixel)
+                m += height
+        f += width

@@ -1,0 +1,15 @@
+from .layer cimport Tables
+from .table cimport Kernels, Lines, Run
+
+
+cdef class LineByLine:
+    cdef:
+        const Kernels *k
+        Tables tables
+        Lines lines
+        Run *kernel_rows            # from a up to b, for every line of the result; or NULL
+
+    cdef void run(self, const char *x, Py_ssize_t h, Py_ssize_t n_lines, const char *w, const char *bias, char *y,
+                  bint relu) noexcept nogil
+
+cpdef bint goes_by_lines(kernels, Py_ssize_t kernel, Py_ssize_t width)
