@@ -1,6 +1,5 @@
 """`conv` and `conv_transpose`: values, adjointness, exactness where numbers are not finite, layouts, bad input."""
 
-import math
 import threading
 
 import numpy as np
@@ -531,87 +530,3 @@ def test_conv_transpose_adds_the_bias_everywhere():
     y = np.zeros((1, 2, 1))
     assert_array_equal(conv_transpose(y, np.ones((1, 1, 2)), [1.0, 2.0], stride=2, output_padding=1),
                        [[[1, 2]] * 4])  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------------------ the plan
-
-
-@pytest.mark.parametrize(
-    "x_shape, weights_shape, options, algorithm, reason",
-    [
-        ((8, 16, 16, 64), (64, 3, 3, 64), dict(padding="same"), "winograd", "a 3x3 kernel on 64 channels"),
-        ((8, 16, 16, 64), (64, 3, 3, 64), dict(algorithm="direct"), "direct", "asked for"),
-        ((8, 16, 16, 16), (16, 3, 3, 16), dict(algorithm="winograd"), "winograd", "asked for"),
-        ((8, 16, 16, 64), (64, 3, 3, 64), dict(stride=2), "direct", "needs a 3x3 or 5x5 kernel, stride 1"),
-        ((8, 16, 16, 64), (64, 3, 3, 32), dict(groups=2), "direct", "in 2 groups"),
-        ((8, 4, 4, 16), (64, 3, 3, 16), dict(padding="same"), "winograd", "a 3x3 kernel on 16 channels"),
-        ((2, 7, 7, 130), (128, 3, 3, 130), dict(padding="same"), "direct", "saves on 4 tiles"),
-        ((8, 6, 6, 64), (64, 3, 3, 64), dict(padding="same"), "direct", "6x6 pixels fill the 4x4 tiles"),
-        ((8, 16, 3, 64), (64, 3, 3, 64), {}, "direct", "14x1 pixels fill"),
-        ((8, 30, 64), (64, 3, 64), {}, "direct", "needs a 3x3 or 5x5 kernel"),
-        ((8, 16, 16, 16), (16, 5, 5, 16), {}, "winograd", "a 5x5 kernel on 16 channels with 16 filters: 36 mult"),
-        ((8, 7, 8, 64), (64, 5, 5, 64), dict(padding="same"), "winograd", "36 multiplications in place of 100"),
-        ((8, 9, 9, 64), (64, 5, 5, 64), {}, "direct", "5x5 pixels fill the 2x2 tiles"),
-        ((2, 6, 6, 192), (256, 5, 5, 192), dict(padding="same"), "direct", "saves on 9 tiles of 2x2"),
-        ((2, 16, 16, 64), (64, 3, 5, 64), {}, "direct", "needs a 3x3 or 5x5 kernel"),
-        ((2, 30, 64), (64, 5, 64), {}, "direct", "needs a 3x3 or 5x5 kernel"),
-        ((1, 3, 10, 10, 20), (17, 1, 5, 5, 20), {}, "winograd", "a 5x5 kernel"),
-        ((1, 3, 10, 10, 20), (17, 2, 5, 5, 20), {}, "direct", "needs a 3x3 or 5x5 kernel"),
-    ],
-)
-def test_plan_tells_what_runs(x_shape, weights_shape, options, algorithm, reason):
-    plan = convolution_plan(x_shape, weights_shape, **options)
-    assert plan.algorithm == algorithm and reason in plan.reason
-    rng = np.random.default_rng(0)
-    x, weights = rng.normal(size=x_shape).astype(np.float32), rng.normal(size=weights_shape)
-    y = conv(x, weights, **options)
-    assert plan.output_shape == y.shape and plan.result_bytes == y.nbytes
-    direct = conv(x, weights, **{**options, "algorithm": "direct"})
-    assert (y != direct).any() == (algorithm == "winograd")
-    terms = y.size * np.prod(weights_shape[1:])
-    if algorithm == "direct":
-        assert plan.n_multiplications == terms
-    else:
-        n_depths, side = math.prod(y.shape[:-3]), 7 - weights_shape[-2]
-        n_tiles = n_depths * -(-y.shape[-3] // side) * -(-y.shape[-2] // side)
-        assert plan.n_multiplications == 36 * n_tiles * weights_shape[0] * weights_shape[-1] < terms / 2
-        assert plan.n_bytes > 4 * 36 * weights_shape[0] * weights_shape[-1]  # its weights
-    assert f"{algorithm}: " in str(plan) and plan.reason in str(plan)
-
-
-def test_plan_counts_memory():
-    with threadpool_limits(1):
-        plan = convolution_plan((1, 1000, 2000, 3), (40, 5, 5, 3), padding="same")
-        twice = convolution_plan((1, 1000, 2000, 3), (40, 5, 5, 3), padding="same", dtype="float64")
-    padded = 4 * (1004 * 2004 * 3)
-    assert padded + 4 * 40 * 5 * 5 * 3 < plan.n_bytes < 1.1 * padded
-    assert "memory           23." in str(plan) and "MiB beside input and output, 1 thread(s)" in str(plan)
-    assert 1.9 < twice.n_bytes / plan.n_bytes < 2.1
-    assert twice.result_bytes == 2 * plan.result_bytes == 2 * 4 * 1000 * 2000 * 40
-
-
-def test_plan_counts_threads():
-    for n_threads in (1, 2):
-        with threadpool_limits(n_threads):
-            assert convolution_plan((100, 64, 64, 16), (16, 5, 5, 16)).n_threads == n_threads
-    assert convolution_plan((1, 8, 8, 1), (1, 3, 3, 1)).n_threads == 1
-    for dtype in (np.float64, np.dtype(np.float64)):
-        assert convolution_plan(X.shape, W.shape, dtype=dtype) == convolution_plan(X.shape, W.shape, dtype="float64")
-
-
-@pytest.mark.parametrize(
-    "arguments, options, error, message",
-    [
-        (((8, 8), (1, 3)), {}, ValueError, "x_shape must be"),
-        ((np.ones((1, 8, 8, 1)), (1, 3, 3, 1)), {}, TypeError, r"x_shape must be a shape, got an array; use x\.shape"),
-        (((1, 8, 8, 1), W), {}, TypeError, r"use weights\.shape"),
-        (((1, 8, 8, 1), (1, 3, 3, 1)), dict(dtype=int), ValueError, "dtype must be one of"),
-        (((1, 8, 0, 1), (1, 3, 3, 1)), {}, ValueError, r"x_shape\[2\] must be at least 1"),
-        (((1, 8, 8, 1), (1, 3, 1)), {}, ValueError, "weights_shape must be"),
-        (((1, 8, 8, 1), (1, 3, 3, 1)), dict(dtype="float16"), ValueError, "dtype must be one of"),
-        (((1, 8, 8, 1), (1, 9, 3, 1)), {}, ValueError, "does not fit"),
-    ],
-)
-def test_bad_input_to_convolution_plan(arguments, options, error, message):
-    with pytest.raises(error, match=message):
-        convolution_plan(*arguments, **options)

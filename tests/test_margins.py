@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from skconv._engine.margins import kernel_rows_inside, share_inside, shifts_inside, taps_inside
+
 import reference
 from builders import convolution, fill_with_integers, geometry, integers
-
-from skconv._engine.margins import kernel_rows_inside, share_inside, shifts_inside, taps_inside
 from skconv._network import Network
 from skconv._plan import Plan
 
