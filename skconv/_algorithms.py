@@ -1,16 +1,18 @@
 """Which algorithm computes a convolution: a function of shapes alone, visible and overridable."""
 
-from ._geometry import in_3d
+from ._geometry import in_3d, window_in_3d
 
 PLANES = 36  # of Winograd's tiles: their inputs, and the multiplications for each pair of channel and filter
 
-# Winograd's algorithm from so many tiles on, by the side of the kernel, and with so many pairs of channel and filter for
-# each tile at most. Samples of few tiles share a product, but the weights are transformed in every step of training and
-# call of a function, and a sample alone reads them all (3x3 on 4x4 pixels, GFLOP/s forward of 256 samples, 64 -> 64:
-# 430, directly 176; with backward, 256 -> 256: 83 and 83).
-WINOGRAD_TILES = {3: 1, 5: 4}
+# Winograd's algorithm with so many pairs of channel and filter for each tile at most. Samples of few tiles share a
+# product, but the weights are transformed in every step of training and call of a function, and a sample alone reads
+# them all (3x3 on 4x4 pixels, GFLOP/s forward of 256 samples, 64 -> 64: 430, directly 176; with backward, 256 -> 256:
+# 83 and 83).
 WINOGRAD_PAIRS = 4096
-WINOGRAD_WASTE = {3: 1.7, 5: 1.4}  # pixels of the tiles per pixel of the map
+WINOGRAD_WASTE = 1.7  # pixels of the tiles per pixel of the map
+# Its multiplications per term of the direct sums, which leave out the taps on the margin (5x5 on 6x6 pixels, padding
+# "same", 0.56: 32 -> 32: 253 and 294; on 7x7, 0.68: 236 and 227).
+WINOGRAD_SHARE = 0.6
 
 
 def choose_algorithm(operation):
@@ -19,8 +21,8 @@ def choose_algorithm(operation):
     That is F(4x4, 3x3) or F(2x2, 5x5), by the kernel. Both sides need a vector of channels (16), and the map must fill
     its tiles of 4x4 or 2x2 pixels reasonably, and have enough of them for the transformed weights. GFLOP/s forward,
     AVX-512, direct and so: 3x3 on 4x4, 16 -> 32: 147 and 239; 8x8, 16 -> 16: 126 and 196, 128 -> 128: 174 and 333;
-    16x16, 24 -> 64: 150 and 279; 32x32, 32 -> 16: 121 and 179. 5x5 on 8x8, 16 -> 16: 134 and 179, 64 -> 64: 180 and
-    331.
+    16x16, 24 -> 64: 150 and 279; 32x32, 32 -> 16: 121 and 179; 5x5 on 8x8, 16 -> 16: 180 and 189; 64 -> 64: 253 and
+    362; 56x56, 32 -> 32: 164 and 269.
 
     Returns
     -------
@@ -38,8 +40,10 @@ def choose_algorithm(operation):
     _, height, width = in_3d(operation.out_shape[:-1], 1)
     kernel, side, tiles = operation.window.kernel_size[-1], tile_side(operation), winograd_tiles(operation)
     square = f"{side}x{side}"
-    if tiles < WINOGRAD_TILES[kernel] or side**2 * tiles > WINOGRAD_WASTE[kernel] * height * width:
+    if side**2 * tiles > WINOGRAD_WASTE * height * width:
         return "direct", f"{height}x{width} pixels fill the {square} tiles of Winograd's algorithm badly"
+    if PLANES * tiles > WINOGRAD_SHARE * _taps_on_the_image(operation):
+        return "direct", f"on {height}x{width} pixels it leaves out many taps that fall on the margin"
     if channels * filters > WINOGRAD_PAIRS * tiles:
         weights = f"the transformed weights of {channels} channels and {filters} filters"
         return "direct", f"{weights} cost more than Winograd's algorithm saves on {tiles} tiles of {square} pixels"
@@ -62,6 +66,18 @@ def winograd_tiles(operation):
     _, height, width = in_3d(operation.out_shape[:-1], 1)
     side = tile_side(operation)
     return -(-height // side) * -(-width // side)
+
+
+def _taps_on_the_image(operation):
+    """Taps of all kernels on one depth slice that do not fall on the margin."""
+    window, n_taps = window_in_3d(operation.window), 1
+    sizes, outs = in_3d(operation.in_shape[:-1], 1), in_3d(operation.out_shape[:-1], 1)
+    for axis in (1, 2):
+        kernel, pad, size, out = window.kernel_size[axis], window.pad_before[axis], sizes[axis], outs[axis]
+        before = sum(min(kernel, pad - o) for o in range(min(pad, out)))
+        after = sum(min(kernel, o + kernel - pad - size) for o in range(max(0, pad + size - kernel + 1), out))
+        n_taps *= max(0, kernel * out - before - after)
+    return n_taps
 
 
 def n_executed_multiplications(operation):

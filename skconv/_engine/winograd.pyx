@@ -1,6 +1,6 @@
-"""Convolution with stride 1 by Winograd's algorithm: 3x3 kernels by F(4x4, 3x3), 36 multiplications in place of 144, 5x5
-kernels by F(2x2, 5x5), 36 in place of 100. And the weights' gradient, by F(3x3, 2x2), 16 in place of 36, and by
-F(5x5, 2x2) in 49 in place of 100.
+"""Convolution with stride 1 by Winograd's algorithm: 3x3 kernels by F(4x4, 3x3), 36 multiplications in place of 144,
+5x5 kernels by F(2x2, 5x5), 36 in place of 100. And the weights' gradient, by F(3x3, 2x2), 16 in place of 36, and by
+three and two taps on each axis, 49 in place of 100.
 
 Both kinds of kernel have tiles of 6x6 inputs and the same transform of them, so all that differs is how many outputs a
 tile has, and the transforms of weights and results.
@@ -210,7 +210,8 @@ cdef class WinogradGradient:
             n_tiles = n * tiles
             for i in range(n):
                 self.k.winograd_gradient_factors(
-                    self.kernel, x + i * x_sample + 2 * h * self.x_line * itemsize, self.x_line, self.n_channels, dz + i * dz_sample + 2 * h * self.dz_line * itemsize, self.dz_line, self.n_filters, rows,
+                    self.kernel, x + i * x_sample + 2 * h * self.x_line * itemsize, self.x_line, self.n_channels,
+                    dz + i * dz_sample + 2 * h * self.dz_line * itemsize, self.dz_line, self.n_filters, rows,
                     self.tile_columns, scratch + i * tiles * self.n_channels * itemsize, self.v_plane,
                     z + i * tiles * self.n_filters * itemsize, self.z_plane)
             product.length = n_tiles

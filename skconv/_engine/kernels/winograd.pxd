@@ -1,8 +1,8 @@
 """Winograd's transforms over the tiles of a block of lines, see tile.h for the formula.
 
-Planes: the values of a transformed tile (36; 16 or 49 for the weights' gradient) lie `plane` elements apart, and in each
-plane the tiles follow each other, so that the products in between are as many ordinary ones, rows of tiles by channels
-times channels by filters.
+Planes: the values of a transformed tile (36; 16 or 49 for the weights' gradient) lie `plane` elements apart, and in
+each plane the tiles follow each other, so that the products in between are as many ordinary ones, rows of tiles by
+channels times channels by filters.
 
 Loop order: tiles, then vectors of channels; the last vector overlaps its neighbour where the channels do not fill it
 (there must be a whole vector of them). Kernels are 3 or 5 pixels wide: each width is compiled apart.
@@ -142,7 +142,9 @@ cdef inline void winograd_gradient_factors(
             z += n_filters
 
 
-cdef inline void gradient_of(Py_ssize_t kernel, const real *m, Py_ssize_t plane, real *g, Py_ssize_t tap) noexcept nogil:
+cdef inline void gradient_of(
+    Py_ssize_t kernel, const real *m, Py_ssize_t plane, real *g, Py_ssize_t tap,
+) noexcept nogil:
     if kernel == 3:
         tile_gradient(3, m, plane, g, tap)
     else:
