@@ -4,12 +4,14 @@ from ._geometry import in_3d, window_in_3d
 
 PLANES = 36  # of Winograd's tiles: their inputs, and the multiplications for each pair of channel and filter
 
-# Winograd's algorithm with so many pairs of channel and filter for each tile at most. Samples of few tiles share a
-# product, but the weights are transformed in every step of training and call of a function, and a sample alone reads
-# them all (3x3 on 4x4 pixels, GFLOP/s forward of 256 samples, 64 -> 64: 430, directly 176; with backward, 256 -> 256:
-# 83 and 83).
+# Winograd's algorithm from so many tiles on, by the side of the kernel, and with so many pairs of channel and filter
+# for each tile at most. Samples of few tiles share a product, but the weights are transformed in every step of
+# training and call of a function, and a sample alone reads them all (3x3 on 4x4 pixels, GFLOP/s forward of 256
+# samples, 64 -> 64: 430, directly 176; with backward, 256 -> 256: 83 and 83; 5x5 on 6x6 without padding, 64 -> 64: 432
+# and 262).
+WINOGRAD_TILES = {3: 1, 5: 4}
 WINOGRAD_PAIRS = 4096
-WINOGRAD_WASTE = 1.7  # pixels of the tiles per pixel of the map
+WINOGRAD_WASTE = {3: 1.7, 5: 1.4}  # pixels of the tiles per pixel of the map
 # Its multiplications per term of the direct sums, which leave out the taps on the margin (5x5 on 6x6 pixels, padding
 # "same", 0.56: 32 -> 32: 253 and 294; on 7x7, 0.68: 236 and 227).
 WINOGRAD_SHARE = 0.6
@@ -40,7 +42,7 @@ def choose_algorithm(operation):
     _, height, width = in_3d(operation.out_shape[:-1], 1)
     kernel, side, tiles = operation.window.kernel_size[-1], tile_side(operation), winograd_tiles(operation)
     square = f"{side}x{side}"
-    if side**2 * tiles > WINOGRAD_WASTE * height * width:
+    if tiles < WINOGRAD_TILES[kernel] or side**2 * tiles > WINOGRAD_WASTE[kernel] * height * width:
         return "direct", f"{height}x{width} pixels fill the {square} tiles of Winograd's algorithm badly"
     if PLANES * tiles > WINOGRAD_SHARE * _taps_on_the_image(operation):
         return "direct", f"on {height}x{width} pixels it leaves out many taps that fall on the margin"
