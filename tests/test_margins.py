@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from skconv._engine.margins import kernel_rows_inside, share_inside, shifts_inside, taps_inside
 
 import reference
 from builders import convolution, fill_with_integers, geometry, integers
+from skconv._engine import margins
 from skconv._network import Network
 from skconv._plan import Plan
 
@@ -33,7 +33,7 @@ WINDOWS = [
     ((3, 4, 9), {"kernel_size": 3, "padding": "same"}),
     ((4, 3, 3), {"kernel_size": (4, 5, 2), "padding": "same"}),
 ]
-CHANNELS = [(1, 1), (3, 7), (2, 16), (5, 21), (4, 70)]
+CHANNELS = [(1, 1), (3, 7), (5, 21), (4, 70)]
 N_SAMPLES = 7
 
 
@@ -111,18 +111,17 @@ def test_ranges_are_those_of_the_reference(size, kernel, stride, dilation):
             (size,), (kernel,), (out,), stride=stride, dilation=dilation, pad_before=before
         ):
             inside[o].append(k)
-        ranges = taps_inside(size, out, kernel, stride, dilation, before)
+        ranges = margins.taps_inside(size, out, kernel, stride, dilation, before)
         assert [list(range(*taps)) for taps in ranges] == list(inside.values())
         n_inside = sum(map(len, inside.values()))
-        assert math.isclose(share_inside([ranges], [kernel]), n_inside / (kernel * out))
-        rows = kernel_rows_inside(*(
-            (1, n, 1) for n in (size, out, kernel, stride, dilation)
-        ), (0, before, 0))  # fmt: skip
+        assert math.isclose(margins.share_inside([ranges], [kernel]), n_inside / (kernel * out))
+        axes = ((1, n, 1) for n in (size, out, kernel, stride, dilation))
+        rows = margins.kernel_rows_inside(*axes, (0, before, 0))
         assert rows == (None if n_inside == kernel * out else ranges)
         # Seen from the image: with strides of one, tap k of pixel i comes from output i + before - k * dilation.
         if stride == 1:
             shifts = [k * dilation for k in reversed(range(kernel))]
-            seen = shifts_inside(out, size, before, shifts)
+            seen = margins.shifts_inside(out, size, before, shifts)
             for i, (first, end) in enumerate(seen):
                 expected = [s for s in shifts if 0 <= i + before - s < out]
                 assert shifts[first:end] == expected

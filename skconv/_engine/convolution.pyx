@@ -3,9 +3,9 @@
     z[o, f] = bias[f] + sum_{tap k, channel c} x[o * stride + k * dilation - pad, c] * w[k, c, f]
     y[p, f] = max over the window of p of act(z[., f])           (pooling before a monotone activation is the same)
 
-Forward: a unit is a block of output lines of one depth slice.  Without pooling it is one product straight into the
-output; with pooling the lines under it are computed into a box of scratch that stays in the first-level cache, pooled
-from there, and only the pooled line is stored and activated.  The activations before pooling exist nowhere.
+Forward: a unit is a few output lines of one depth slice.  Without pooling, units are products straight into the output,
+several at a time; with pooling the lines under one are computed into a box of scratch that stays in the first-level
+cache, pooled from there, and only the pooled line is stored and activated.  The activations before exist nowhere.
 
 Backward keeps of the forward pass: y, and one uint8 per pooled value (which tap won).  For a few samples at a time:
 
@@ -31,7 +31,7 @@ from .clipping import clipping, clipping_of_lines
 from .clipping cimport Clipped, ClippedLines
 from .input_gradient import phases_of_axis
 from .input_gradient cimport InputGradient
-from .layer cimport Layer, Pass, Tables, round_up
+from .layer cimport Layer, Pass, Tables, keep_masked, round_up
 from .lines import forward_lines
 from .lines cimport LineByLine
 from .margins import kernel_rows_inside
@@ -45,6 +45,7 @@ from .winograd cimport Winograd, WinogradGradient, tile_side
 # Pixels per block of lines: enough for a dozen register tiles, few enough that 64 channels stay in 64 KiB.
 cdef enum:
     BLOCK_PIXELS = 256
+    UNIT_PIXELS = 64        # per unit: what threads share of a sample
     MAX_DZ = 384 * 1024     # bytes of gradients of several samples, where the input's wants more than one
     BLOCK_TILES = 32        # Winograd: three register tiles of rows; planes of 64 channels take 590 KiB
 
@@ -119,7 +120,8 @@ cdef class Convolution(Layer):
         # forward
         Product forward_product
         Py_ssize_t columns                  # of it
-        Py_ssize_t block                    # output lines per unit
+        Py_ssize_t block                    # output lines per product, whole units
+        Py_ssize_t unit                     # output lines per unit
         Py_ssize_t n_blocks                 # units per depth slice
         Py_ssize_t *x_rows
         Py_ssize_t *c_rows
@@ -239,13 +241,18 @@ cdef class Convolution(Layer):
         if self.beside is None and not self.is_depthwise and not self.is_winograd:
             window |= dict(n_groups=self.n_products, n_channels=self.group_channels, n_filters=self.group_filters,
                            x_lines=(self.x.depth_stride, self.x.line_stride))
-            y_lines = self.y.depth_stride, self.y.line_stride
-            self.clipped = clipping(self._kernels, y_lines=y_lines, **window) if pool is None else None
+            if pool is None:
+                self.clipped = clipping(self._kernels, y_lines=(self.y.depth_stride, line), **window)
             if self.clipped is None:
-                self.by_lines = forward_lines(self._kernels, n_columns=self.columns, y_pixel=pixel, y_line=line, **window)
+                self.by_lines = forward_lines(self._kernels, n_columns=self.columns, y_pixel=pixel, y_line=line,
+                                              **window)
             if self.by_lines is None:
                 self.clipped_lines = clipping_of_lines(**window)
-        self.n_blocks = (self.y.size[1] + self.block - 1) // self.block
+        self.unit = self.block
+        if pool is None and not self.is_winograd:
+            self.unit = max(1, min(self.block, UNIT_PIXELS // self.out[2]))
+            self.block -= self.block % self.unit
+        self.n_blocks = (self.y.size[1] + self.unit - 1) // self.unit
         self.n_units = self.y.size[0] * self.n_blocks
         self.n_grouped = 1
         if self.is_winograd:
@@ -502,17 +509,17 @@ cdef class Convolution(Layer):
             const char *x = self.input(p, i)
             char *y = self.output(p, i)
             char *line
-            Py_ssize_t unit, d, end, h0
-        for unit in range(first, last):
-            d = unit // self.n_blocks
-            h0 = unit % self.n_blocks * self.block
-            end = min(h0 + self.block, self.y.size[1])
-            line = y + (d * self.y.depth_stride + h0 * self.y.line_stride) * self.itemsize
+            Py_ssize_t d, h, end, unit = first
+        while unit < last:
+            d, h = unit // self.n_blocks, unit % self.n_blocks * self.unit
+            unit += min(self.block // self.unit, min(last - unit, self.n_blocks - unit % self.n_blocks))
+            end = min((unit - d * self.n_blocks) * self.unit, self.y.size[1])
+            line = y + (d * self.y.depth_stride + h * self.y.line_stride) * self.itemsize
             if self.pool is not None:
-                self._pooled_lines(p, i, x, d, h0, end, line, tiles)
+                self._pooled_lines(p, i, x, d, h, end, line, tiles)
             else:
-                self._convolve(p, x, d, h0, end - h0, line, self.activation == RELU, tiles)
-            self._activate(line, end - h0)
+                self._convolve(p, x, d, h, end - h, line, self.activation == RELU, tiles)
+            self._activate(line, end - h)
 
     cdef void _pooled_lines(self, const Pass *p, Py_ssize_t i, const char *x, Py_ssize_t d, Py_ssize_t first,
                             Py_ssize_t end, char *y, Py_ssize_t tiles) noexcept nogil:
@@ -585,15 +592,8 @@ cdef class Convolution(Layer):
         if self.learns and self.is_winograd:
             self.winograd_dw.finish(p.scratch + self.scratch_offset + self.sums_offset, gradient)
         if self.learns and self.mask != NULL:
-            self._mask_gradient(<int32_t *> gradient)
-
-    cdef void _mask_gradient(self, int32_t *gradient) noexcept nogil:
-        """Bit by bit, because 0 * NaN is NaN."""
-        cdef Py_ssize_t _, k, n = self.x.channels * self.n_filters * self.itemsize // 4
-        for _ in range(self.n_taps):
-            for k in range(n):
-                gradient[k] &= self.mask[k]
-            gradient += n
+            keep_masked(<int32_t *> gradient, self.mask, self.x.channels * self.n_filters * self.itemsize // 4,
+                        self.n_taps)
 
     cdef void _before_activation(self, const Pass *p, Py_ssize_t i, char *dz) noexcept nogil:
         """dz of one sample from the gradient of its output."""

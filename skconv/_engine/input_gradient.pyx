@@ -112,7 +112,7 @@ cdef class InputGradient:
                             width=phase.n[2], max_lines=phase.block, a_line=dz_line,
                             c_line=stride[1] * size[2] * n_channels, kernel_rows=kernel_rows, overruns=False)
                         self.clipped = self.clipped_lines = None
-                    elif (self.n_phases == n_products == 1 and list(stride) == [1, 1, 1]
+                    elif (self.n_phases == n_products == 1 and list(stride) == [1, 1, 1] and not is_depthwise
                           and [shift for _, shift in axis_w[3]] == list(range(kernel[2]))
                           and goes_by_lines(kernels, kernel[2], size[2])):
                         self.by_lines = LineByLine(

@@ -50,6 +50,15 @@ cdef inline Py_ssize_t sample_number(const Pass *p, Py_ssize_t i) noexcept nogil
     return p.order[i] if p.order != NULL else p.first + i
 
 
+cdef inline void keep_masked(int32_t *values, const int32_t *mask, Py_ssize_t n, Py_ssize_t times) noexcept nogil:
+    """Clear what the mask of n words has no bits for, `times` over. Bit by bit, because 0 * NaN is NaN."""
+    cdef Py_ssize_t _, k
+    for _ in range(times):
+        for k in range(n):
+            values[k] &= mask[k]
+        values += n
+
+
 cdef class Layer:
     cdef:
         const Kernels *k
