@@ -47,6 +47,7 @@ cdef enum:
     BLOCK_PIXELS = 256
     UNIT_PIXELS = 64        # per unit: what threads share of a sample
     MAX_DZ = 384 * 1024     # bytes of gradients of several samples, where the input's wants more than one
+    FETCHED_BYTES = 1 << 19     # of x at most: a quarter of a second cache of 2 MiB
     BLOCK_TILES = 32        # Winograd: three register tiles of rows; planes of 64 channels take 590 KiB
 
 
@@ -554,9 +555,10 @@ cdef class Convolution(Layer):
                 (self.dz_margin[0] * self.dz_depth + self.dz_margin[1] * self.dz_line
                  + self.dz_margin[2] * self.n_filters) * self.itemsize)
             char *gradient = p.gradients + self.gradient_offset if self.learns else NULL
-            Py_ssize_t first, i, n
+            Py_ssize_t first, i, n, fetched = self.x.size[0] * self.x.depth_stride * self.itemsize
         if not self.learns and p.dx == NULL:
             return
+        fetched = fetched // 64 if self.learns and not self.x.is_data and fetched <= FETCHED_BYTES else 0
         if self.one_by_one is not None:
             self.one_by_one.begin(p.scratch + self.scratch_offset + self.beside_offset)
         if self.beside_dw is not None:
@@ -578,12 +580,14 @@ cdef class Convolution(Layer):
                 continue
             if self.learns and self.is_winograd:
                 self._weights_gradient_by_tiles(p, first, n, dz)
-            elif self.learns:
-                self._weights_gradient(p, first, n, dz)
             if p.dx != NULL and self.is_winograd:
                 self._input_gradient_by_tiles(p, n, p.dx + first * p.dx_sample, dz)
             elif p.dx != NULL:
-                self.by_phases.run(p.dx + first * p.dx_sample, p.dx_sample, dz, self.dz_sample, n, self.packed)
+                self.by_phases.run(p.dx + first * p.dx_sample, p.dx_sample, dz, self.dz_sample, n, self.packed,
+                                   self.input(p, first), self.x.sample, fetched)
+            # After the input's gradient, which has fetched x from where the forward pass of the mini-batch left it.
+            if self.learns and not self.is_winograd:
+                self._weights_gradient(p, first, n, dz)
             first += self.n_together
         if self.one_by_one is not None and self.learns:
             self.one_by_one.finish(p.scratch + self.scratch_offset + self.beside_offset, gradient)

@@ -40,5 +40,6 @@ cdef class InputGradient:
 
     cdef void prepare(self, const char *packed) noexcept nogil
     cdef void run(self, char *dx, Py_ssize_t dx_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,
-                  const char *packed) noexcept nogil
-    cdef void _run(self, char *dx, const char *dz, const char *packed) noexcept nogil
+                  const char *packed, const char *ahead, Py_ssize_t ahead_sample, Py_ssize_t n_ahead) noexcept nogil
+    cdef void _run(self, char *dx, const char *dz, const char *packed, const char *ahead,
+                   Py_ssize_t n_ahead) noexcept nogil

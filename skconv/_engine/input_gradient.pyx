@@ -139,21 +139,23 @@ cdef class InputGradient:
             self.beside.prepare(packed, NULL, True)
 
     cdef void run(self, char *dx, Py_ssize_t dx_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,
-                  const char *packed) noexcept nogil:
-        """n samples, so many bytes apart; those of dx have no gaps."""
+                  const char *packed, const char *ahead, Py_ssize_t ahead_sample, Py_ssize_t n_ahead) noexcept nogil:
+        """n samples, so many bytes apart; those of dx have no gaps. Of each, n_ahead cache lines at `ahead`, which the
+        caller reads next, are fetched by the product of the first phase."""
         cdef Py_ssize_t i
         if self.clipped is not None and n >= self.clipped.least:
             self.clipped.run(dz, dz_sample, packed, NULL, dx, dx_sample, n, False)
             return
         for i in range(n):
-            self._run(dx + i * dx_sample, dz + i * dz_sample, packed)
+            self._run(dx + i * dx_sample, dz + i * dz_sample, packed, ahead + i * ahead_sample, n_ahead)
 
-    cdef void _run(self, char *dx, const char *dz, const char *packed) noexcept nogil:
+    cdef void _run(self, char *dx, const char *dz, const char *packed, const char *ahead,
+                   Py_ssize_t n_ahead) noexcept nogil:
         """One sample."""
         cdef:
             Phase *phase
             const Product *product
-            Py_ssize_t i, d, h, lines, dz_at, dx_at, g, f, itemsize = self.k.itemsize
+            Py_ssize_t i, d, h, lines, dz_at, dx_at, g, f, share = 0, itemsize = self.k.itemsize
         if self.has_gaps:
             memset(dx, 0, self.size[0] * self.size[1] * self.size[2] * self.n_channels * itemsize)
         for i in range(self.n_phases):
@@ -171,6 +173,7 @@ cdef class InputGradient:
                     dx_at = (((phase.first[0] + d * self.stride[0]) * self.size[1]
                               + phase.first[1] + h * self.stride[1]) * self.size[2]
                              + phase.first[2]) * self.n_channels
+                    share = n_ahead * (h + lines) // phase.n[1] - n_ahead * h // phase.n[1]
                     if self.beside is not None:
                         self.beside.run(dz + dz_at * itemsize, h, lines, dx + dx_at * itemsize, False)
                         h += lines
@@ -180,9 +183,16 @@ cdef class InputGradient:
                         h += lines
                         continue
                     h += lines
+                    if self.n_products == 1 and self.multiply == self.k.product:
+                        self.k.product_ahead(product, lines * phase.n[2], self.n_channels, dz + dz_at * itemsize,
+                                             phase.dz_rows, packed, START_AT_ZERO, NULL, dx + dx_at * itemsize,
+                                             phase.dx_rows, False, ahead, share)
+                        ahead += 64 * share
+                        continue
                     for g in range(self.n_products):
                         f = g * self.group_filters
                         self.multiply(product, lines * phase.n[2], self.n_channels // self.n_products,
                                       dz + (dz_at + f) * itemsize, phase.dz_rows,
                                       packed + f * self.group_channels * itemsize, START_AT_ZERO, NULL,
                                       dx + (dx_at + g * self.group_channels) * itemsize, phase.dx_rows, False)
+                n_ahead = 0

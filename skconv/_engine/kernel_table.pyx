@@ -56,7 +56,14 @@ cdef void _product(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, co
                    const void *B, int start, const void *bias, void *C, const Py_ssize_t *c_rows,
                    bint relu) noexcept nogil:
     product(p, n_rows, n_columns, <const real *> A, a_rows, <const real *> B, start, <const real *> bias, <real *> C,
-            c_rows, relu)
+            c_rows, relu, NULL, 0)
+
+
+cdef void _product_ahead(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A,
+                         const Py_ssize_t *a_rows, const void *B, int start, const void *bias, void *C,
+                         const Py_ssize_t *c_rows, bint relu, const char *ahead, Py_ssize_t n_ahead) noexcept nogil:
+    product(p, n_rows, n_columns, <const real *> A, a_rows, <const real *> B, start, <const real *> bias, <real *> C,
+            c_rows, relu, ahead, n_ahead)
 
 
 cdef void _depthwise(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A,
@@ -383,6 +390,7 @@ kernels.lanes = LANES
 kernels.product = _product
 kernels.convolve_lines = _convolve_lines
 kernels.least_line = least_line
+kernels.product_ahead = _product_ahead
 kernels.depthwise = _depthwise
 kernels.rows = _rows
 kernels.repeat_channels = _repeat_channels

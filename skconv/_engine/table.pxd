@@ -127,6 +127,10 @@ cdef struct Kernels:
     Py_ssize_t lanes
 
     Multiply product
+    # The same; meanwhile n_ahead cache lines that the caller reads next come into the second cache.
+    void (*product_ahead)(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A,
+                          const Py_ssize_t *a_rows, const void *B, int start, const void *bias, void *C,
+                          const Py_ssize_t *c_rows, bint relu, const char *ahead, Py_ssize_t n_ahead) noexcept nogil
     Multiply depthwise          # the same, column by column
     void (*rows)(const void *x, Py_ssize_t n_pixels, Py_ssize_t depth, const void *w, Py_ssize_t n_columns,
                  const void *bias, bint relu, void *y) noexcept nogil

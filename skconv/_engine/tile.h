@@ -251,6 +251,12 @@ static const ptrdiff_t skconv_depth_tile_rows = SKCONV_ROWS(skconv_depth_tiles_2
 /* Elements of the largest tile of one or two vectors a row. */
 #define SKCONV_TILE_SIZE (28 * 2 * SKCONV_LANES)
 
+/* Asks for some cache lines of memory. */
+static inline void skconv_fetch(const char *memory, ptrdiff_t first, ptrdiff_t last)
+{
+    for (ptrdiff_t i = first; i < last; i++) __builtin_prefetch(memory + 64 * i, 0, 2);
+}
+
 /* ---- Winograd F(4x4, 3x3) and F(2x2, 5x5): one tile of vectors ----------------------------------------------------
  *
  *   Y = A^T [ (G g G^T) . (B^T d B) ] A      (Lavin and Gray, "Fast algorithms for convolutional neural networks",

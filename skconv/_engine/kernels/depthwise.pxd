@@ -40,7 +40,7 @@ cdef inline void depthwise(
                 f = n_columns - LANES
             width = LANES
         row_tiles(depth_tiles_2 if width > LANES else depth_tiles_1, depth_tile_rows, p, n_rows, width, A + f, a_rows,
-                  B + f, start, bias + f, C + f, c_rows, relu)
+                  B + f, start, bias + f, C + f, c_rows, relu, NULL, 0)
         f += width
 
 
