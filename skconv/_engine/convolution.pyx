@@ -406,7 +406,7 @@ cdef class Convolution(Layer):
         if self.is_winograd:
             self.winograd_dx.prepare(self.packed, True)
         elif self.one_by_one is not None:
-            self.one_by_one.prepare(self.packed)
+            self.one_by_one.prepare(self.weights, self.packed)
         else:
             self.by_phases.prepare(self.packed)
 

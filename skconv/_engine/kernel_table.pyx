@@ -19,7 +19,7 @@ from .kernels.pooling cimport (
     max_unpool_line,
 )
 from .kernels.lines cimport convolve_lines, least_line
-from .kernels.product cimport LANES, add_band, band, column_sums, product, transpose
+from .kernels.product cimport LANES, add_band, band, column_sums, dots, product, transpose
 from .kernels.random cimport dropout
 from .kernels.real cimport real
 from .kernels.separable cimport (
@@ -99,6 +99,11 @@ cdef void _band(const void *w, Py_ssize_t n_rows, Py_ssize_t kernel, Py_ssize_t 
 cdef void _add_band(const void *sums, Py_ssize_t n_rows, Py_ssize_t kernel, Py_ssize_t depth, Py_ssize_t n_columns,
                     Py_ssize_t n_pixels, void *out) noexcept nogil:
     add_band(<const real *> sums, n_rows, kernel, depth, n_columns, n_pixels, <real *> out)
+
+
+cdef void _dots(const void *x, Py_ssize_t n_rows, Py_ssize_t n, const void *w, Py_ssize_t n_columns,
+                void *y) noexcept nogil:
+    dots(<const real *> x, n_rows, n, <const real *> w, n_columns, <real *> y)
 
 
 cdef void _column_sums(const void *x, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
@@ -398,6 +403,7 @@ kernels.add_repeats = _add_repeats
 kernels.transpose = _transpose
 kernels.band = _band
 kernels.add_band = _add_band
+kernels.dots = _dots
 kernels.column_sums = _column_sums
 kernels.winograd_input = _winograd_input
 kernels.winograd_weights = _winograd_weights

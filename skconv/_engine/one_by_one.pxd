@@ -21,7 +21,9 @@ cdef class OneByOneGradients:
         Py_ssize_t *sum_rows
         Py_ssize_t *gradient_rows
         # dx
-        Py_ssize_t dx_pixels
+        bint by_dots                    # lanes run along filters
+        const char *weights             # (n_channels, n_filters)
+        Py_ssize_t dx_pixels            # side by side in one vector
         Py_ssize_t group                # columns of them
         Py_ssize_t width                # ... and to whole vectors
         Py_ssize_t *dz_rows             # by group
@@ -30,7 +32,7 @@ cdef class OneByOneGradients:
         Py_ssize_t *pixel_dx_rows
         char *band                      # weights of a group, or NULL
 
-    cdef void prepare(self, const char *packed) noexcept nogil
+    cdef void prepare(self, const char *weights, const char *packed) noexcept nogil
     cdef void add(self, const char *x, const char *dz, Py_ssize_t n, Py_ssize_t left, char *gradient,
                   char *sums) noexcept nogil
     cdef void pull_back(self, const char *dz, Py_ssize_t n, Py_ssize_t left, const char *packed,

@@ -13,8 +13,10 @@ cache between the two products; the work per value is small, and what matters is
 - dx of fewer channels than lanes is stored by whole vectors: the next pixel overwrites the surplus.  At the end of a
   sample nothing may be overwritten, so the last pixels are stored by value.  Of a few channels, groups of pixels share
   a vector, and the weights become blocks on a diagonal, as in side_by_side.pyx: as many steps, but fewer stores.
+- dx of a few channels and many filters is sums along the filters, in whole vectors (`dots` in tile.h).
 
-Every sum of dx has its terms in the order of filters, so its bits do not depend on any of this.
+But for the last, every sum of dx has its terms in the order of filters.  Which way is taken depends on shapes, never on
+where a pixel lies, and what is read and stored ends with the sample: x may be the caller's array.
 """
 from libc.string cimport memset
 
@@ -25,6 +27,7 @@ cdef enum:
     MAX_TERMS = 2048        # of a product in one pass; what is stored beyond a pixel must not be read again
     BLOCK_BYTES = 65536
     FEW_ROWS = 4
+    DOT_STEPS = 5           # multiply-adds that could be done while the lanes of a sum are added up
 
 
 cdef class OneByOneGradients:
@@ -49,7 +52,8 @@ cdef class OneByOneGradients:
         self.n_filters = n_filters
         self.n_pixels = n_pixels
         self._build_dw(shares_vectors)
-        self.dx_pixels = max(1, min(lanes // n_channels, n_pixels)) if shares_vectors else 1
+        self.by_dots = self._is_faster_by_dots()
+        self.dx_pixels = max(1, min(lanes // n_channels, n_pixels)) if shares_vectors and not self.by_dots else 1
         if self.dx_pixels * n_filters > MAX_TERMS:
             self.dx_pixels = 1
         self.group = self.dx_pixels * n_channels
@@ -71,6 +75,12 @@ cdef class OneByOneGradients:
             self.pixel_dx_rows[i] = i * n_channels
         if self.dx_pixels > 1:
             self.band = self.tables.bytes(self.dx_pixels * n_filters * lanes * self.k.itemsize)
+
+    def _is_faster_by_dots(self):
+        """Two factors are loaded per multiply-add, and lanes added up per value; a tile takes a step per filter."""
+        return (self.n_filters % self.k.lanes == 0
+                and self.n_channels * (2 * self.n_filters // self.k.lanes + DOT_STEPS)
+                < self.n_filters * ((self.n_channels + self.k.lanes - 1) // self.k.lanes))
 
     def _build_dw(self, shares_vectors):
         cdef:
@@ -102,8 +112,9 @@ cdef class OneByOneGradients:
             self.factor_rows[i] = i
             self.gradient_rows[i] = i * self.n_filters
 
-    cdef void prepare(self, const char *packed) noexcept nogil:
+    cdef void prepare(self, const char *weights, const char *packed) noexcept nogil:
         """Lay out the weights of groups of pixels; `packed` is w transposed."""
+        self.weights = weights
         if self.band != NULL:
             self.k.band(packed, 1, 1, self.n_filters, self.n_channels, self.dx_pixels, False, self.band)
 
@@ -146,6 +157,9 @@ cdef class OneByOneGradients:
             Product product = Product(&self.origin, 1, self.dx_pixels * self.n_filters, 1,
                                       self.n_channels if self.band == NULL else self.k.lanes)
             const char *w = packed if self.band == NULL else self.band
+        if self.by_dots:
+            self.k.dots(dz, n, self.n_filters, self.weights, self.n_channels, dx)
+            return
         if whole > 0:
             self.k.product(&product, whole, self.width, dz, self.dz_rows, w, START_AT_ZERO, NULL, dx, self.dx_rows,
                            False)

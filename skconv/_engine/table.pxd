@@ -145,6 +145,8 @@ cdef struct Kernels:
                  Py_ssize_t n_pixels, bint reverse, void *out) noexcept nogil
     void (*add_band)(const void *sums, Py_ssize_t n_rows, Py_ssize_t kernel, Py_ssize_t depth, Py_ssize_t n_columns,
                      Py_ssize_t n_pixels, void *out) noexcept nogil
+    void (*dots)(const void *x, Py_ssize_t n_rows, Py_ssize_t n, const void *w, Py_ssize_t n_columns,
+                 void *y) noexcept nogil
     void (*column_sums)(const void *x, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
                         void *sums) noexcept nogil
 

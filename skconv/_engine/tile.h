@@ -517,6 +517,55 @@ static inline void skconv_store_pixels(const skconv_real *lines, ptrdiff_t line,
     }
 }
 
+/* ---- products of rows with a few rows: y[m, k] = sum_f x[m, f] w[k, f], n a multiple of the lanes ------------------
+ *
+ * Lanes along f, where a tile would fill only as many as there are k: each result is a sum over vectors, then over
+ * lanes, four (two) results at a time.
+ */
+static void skconv_dots(const skconv_real *restrict x, ptrdiff_t n_rows, ptrdiff_t n, const skconv_real *restrict w,
+                        ptrdiff_t n_columns, skconv_real *restrict y)
+{
+    const ptrdiff_t total = n_rows * n_columns;
+    ptrdiff_t m = 0, k = 0;
+    for (ptrdiff_t j = 0; j < total; j += SKCONV_SQUARE) {
+        const skconv_real *a[SKCONV_SQUARE], *b[SKCONV_SQUARE];
+        skconv_vec acc[SKCONV_SQUARE] = {0};
+        skconv_vec_square r[SKCONV_SQUARE], sums;
+        SKCONV_UNROLL for (int i = 0; i < SKCONV_SQUARE; i++)
+        {
+            a[i] = x + m * n;
+            b[i] = w + k * n;
+            if (k + 1 < n_columns)
+                k++;
+            else if (m + 1 < n_rows) /* else the last result again */
+                m++, k = 0;
+        }
+        SKCONV_NO_UNROLL for (ptrdiff_t f = 0; f < n; f += SKCONV_LANES)
+            SKCONV_UNROLL for (int i = 0; i < SKCONV_SQUARE; i++)
+                acc[i] += *(const skconv_vec *)(a[i] + f) * *(const skconv_vec *)(b[i] + f);
+        SKCONV_UNROLL for (int i = 0; i < SKCONV_SQUARE; i++)
+        {
+            union {
+                skconv_vec whole;
+                skconv_vec_square parts[SKCONV_LANES / SKCONV_SQUARE];
+            } u = {acc[i]};
+            r[i] = u.parts[0];
+            SKCONV_UNROLL for (int s = 1; s < SKCONV_LANES / SKCONV_SQUARE; s++) r[i] += u.parts[s];
+        }
+#ifdef SKCONV_DOUBLE
+        sums = SKCONV_SHUFFLE(r[0], r[1], 0, 2) + SKCONV_SHUFFLE(r[0], r[1], 1, 3);
+#else
+        const skconv_vec_square p = SKCONV_SHUFFLE(r[0], r[1], 0, 4, 2, 6) + SKCONV_SHUFFLE(r[0], r[1], 1, 5, 3, 7);
+        const skconv_vec_square q = SKCONV_SHUFFLE(r[2], r[3], 0, 4, 2, 6) + SKCONV_SHUFFLE(r[2], r[3], 1, 5, 3, 7);
+        sums = SKCONV_SHUFFLE(p, q, 0, 1, 4, 5) + SKCONV_SHUFFLE(p, q, 2, 3, 6, 7);
+#endif
+        if (j + SKCONV_SQUARE <= total)
+            *(skconv_vec_square *)(y + j) = sums;
+        else
+            memcpy(y + j, &sums, (size_t)(total - j) * sizeof(skconv_real));
+    }
+}
+
 /* ---- sums of columns: sums[f] += sum_i x[i * stride + f] -----------------------------------------------------------
  *
  * Four sums at once, because one is a chain of additions. Where columns are few and rows follow each other, several

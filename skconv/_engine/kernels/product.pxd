@@ -27,6 +27,8 @@ cdef extern from "tile.h" nogil:
                                         int relu)
     void column_sums "skconv_column_sums"(const real *x, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
                                           real *sums)
+    void dots "skconv_dots"(const real *x, Py_ssize_t n_rows, Py_ssize_t n, const real *w, Py_ssize_t n_columns,
+                            real *y)
     const Tile *tiles_1 "skconv_tiles_1"
     const Tile *tiles_2 "skconv_tiles_2"
     const Tile *tiles_4 "skconv_tiles_4"
