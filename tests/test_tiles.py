@@ -1,4 +1,4 @@
-"""The tiles of `tile.h` and `rows.h` and the pooling lines of `pool.h` against plain loops in C.
+"""The tiles of `tile.h`, `rows.h` and `winograd.h` and the pooling lines of `pool.h` against plain loops in C.
 
 That is tiles.c, compiled anew. Elsewhere they are tested through the kernels that this machine runs. Here every
 instruction set of this machine has its turn without Cython around it, and so has Arm's where its cross compiler and an
@@ -68,9 +68,9 @@ def test_on_arm(precision, tmp_path):
     "header, right, wrong",
     [
         ("tile.h", "SKCONV_FMA(acc[m][v], x, bv[v])", "SKCONV_FMA(acc[m][v], x, bv[0])"),
-        ("tile.h", "o[3] = b + 8 * d", "o[3] = b + 4 * d"),
-        ("tile.h", "o[6 - kernel] += m[5]", "o[3] += m[5]"),
-        ("tile.h", "o[6] = d[5] - d[4]", "o[6] = d[5] + d[4]"),
+        ("winograd.h", "o[3] = b + 8 * d", "o[3] = b + 4 * d"),
+        ("winograd.h", "o[6 - kernel] += m[5]", "o[3] += m[5]"),
+        ("winograd.h", "o[6] = d[5] - d[4]", "o[6] = d[5] + d[4]"),
         ("tile.h", "lines[f * line + j]", "lines[f * line]"),
         ("pool.h", "(u > best) |", "(u >= best) |"),
         ("rows.h", "n_pixels - (surplus + n_columns - 1) / n_columns;", "n_pixels;"),

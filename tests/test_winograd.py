@@ -8,6 +8,7 @@ import pytest
 import reference
 from builders import convolution, fill_with_integers, geometry, integers, pool
 from skconv._network import Network
+from skconv.functional import conv, conv_transpose
 
 MAPS = [
     ("auto", (8, 8, 32), 32, {"padding": "same"}, {"kernel_size": 2}),
@@ -98,6 +99,30 @@ def test_gradient_is_as_exact_as_direct(isa, shape, is_sparse, kernel):
     errors = [np.sqrt(np.mean((gradient - exact) ** 2)) for gradient in (direct, winograd)]
     assert 0 < errors[1] <= 2 * errors[0]
     assert not np.array_equal(direct, winograd)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("algorithm", ["auto", "winograd"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_functions_are_near(algorithm, dtype, kernel):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 13, 14, 32)).astype(dtype)
+    weights = rng.normal(size=(40, kernel, kernel, 32)).astype(dtype)
+    direct = conv(x, weights, padding="same", algorithm="direct")
+    y = conv(x, weights, padding="same", algorithm=algorithm)
+    assert (y != direct).any()  # it did run
+    # The bound that the engine's tests derive: 4 * sqrt(terms) * eps * largest sum of magnitudes.
+    bound = 4 * np.sqrt(kernel**2 * 32) * np.finfo(dtype).eps * conv(abs(x), abs(weights), padding="same").max()
+    assert abs(y - direct).max() <= bound
+    back = conv_transpose(y, weights, padding=kernel // 2)
+    exact = reference_transpose(y, weights)
+    assert abs(back - exact).max() <= bound * abs(y).max()
+
+
+def reference_transpose(y, weights):
+    """conv_transpose of half the kernel's padding, through forward convolutions that are direct."""
+    flipped = np.swapaxes(weights[:, ::-1, ::-1], 0, -1)
+    return conv(y, flipped, padding=weights.shape[1] // 2, algorithm="direct")
 
 
 # Image, filters, window, pooling: tiles of one sample, from one to nine; a depth slice more; more channels than a map

@@ -11,6 +11,7 @@
 
 #include "pool.h"
 #include "rows.h"
+#include "winograd.h"
 
 enum { MAX_ROWS = 28, MAX_COLUMNS = 4 * 16, SIZE = 1 << 14 };
 

@@ -1,4 +1,4 @@
-"""Winograd's transforms over the tiles of a block of lines, see tile.h for the formula.
+"""Winograd's transforms over the tiles of a block of lines, see winograd.h for the formula.
 
 Planes: the values of a transformed tile (36; 16 or 49 for the weights' gradient) lie `plane` elements apart, and in
 each plane the tiles follow each other, so that the products in between are as many ordinary ones, rows of tiles by
@@ -10,7 +10,7 @@ Loop order: tiles, then vectors of channels; the last vector overlaps its neighb
 from .product cimport LANES, TILE_SIZE
 from .real cimport real
 
-cdef extern from "tile.h" nogil:
+cdef extern from "winograd.h" nogil:
     void tile_input "skconv_winograd_input"(const real *x, Py_ssize_t line, Py_ssize_t pixel, real *v,
                                             Py_ssize_t plane)
     void tile_weights "skconv_winograd_weights"(int kernel, const real *g, Py_ssize_t tap, real *u, Py_ssize_t plane)
