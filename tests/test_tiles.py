@@ -73,6 +73,11 @@ def test_on_arm(precision, tmp_path):
         ("winograd.h", "o[6] = d[5] - d[4]", "o[6] = d[5] + d[4]"),
         ("tile.h", "lines[f * line + j]", "lines[f * line]"),
         ("pool.h", "(u > best) |", "(u >= best) |"),
+        (
+            "rows.h",
+            "skconv_all_finite(seen, next - seen, largest)",
+            "skconv_all_finite(seen, next - seen - 1, largest)",
+        ),
         ("rows.h", "n_pixels - (surplus + n_columns - 1) / n_columns;", "n_pixels;"),
         ("rows.h", "acc[m][v] += (a[m][C] - (VEC){0}) * bv[v]", "acc[m][v] += (a[m][C] - (VEC){0}) * bv[0]"),
     ],

@@ -257,6 +257,7 @@ static void check_rows(int n_pixels, int depth, int n_columns, int has_bias, int
     static skconv_real x[SIZE], w[SIZE], bias[3 * MAX_COLUMNS], y[2 * SIZE], expected[2 * SIZE];
     const int origin = draw(5); /* y is not aligned */
     fill(x, SIZE);
+    x[n_pixels * depth] = 9; /* behind the last: nobody's business */
     fill(w, SIZE);
     fill(bias, 3 * MAX_COLUMNS);
     fill(y, 2 * SIZE);
@@ -267,8 +268,20 @@ static void check_rows(int n_pixels, int depth, int n_columns, int has_bias, int
             for (int c = 0; c < depth; c++) sum += x[p * depth + c] * w[c * n_columns + f];
             expected[origin + p * n_columns + f] = relu && sum < 0 ? 0 : sum;
         }
-    skconv_rows(x, n_pixels, depth, w, n_columns, has_bias ? bias : NULL, relu, y + origin);
+    const skconv_real largest = (skconv_real)(draw(2) * 7);
+    if (!skconv_rows(x, n_pixels, depth, w, n_columns, has_bias ? bias : NULL, relu, y + origin, largest)) {
+        printf("rows: an element of x is said to be above %g\n", (double)largest);
+        exit(1);
+    }
     check("rows", depth, n_columns, y, expected, 2 * SIZE); /* all of y: nothing else was written */
+    const int place = draw(n_pixels * depth);
+    const skconv_real kept = x[place];
+    x[place] = draw(2) ? -8 : 8;
+    if (skconv_rows(x, n_pixels, depth, w, n_columns, NULL, 0, expected + origin, 7)) {
+        printf("rows %dx%d, x: element %d is %g, above 7\n", n_pixels, depth, place, (double)x[place]);
+        exit(1);
+    }
+    x[place] = kept;
 }
 
 int main(void)

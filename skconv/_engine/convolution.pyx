@@ -20,8 +20,8 @@ every filter sees one channel and every channel has one filter, it is one produc
 
 3x3 and 5x5 kernels with many channels run all three by Winograd's algorithm (winograd.pyx), where the plan says so.
 Where few filters, or few channels of dx, leave most of a vector empty, several pixels share one (side_by_side.pyx).
-1x1 kernels with small weights go through all pixels that follow each other without a gap (rows.h), and have gradients of
-their own (one_by_one.pyx). Short rows of taps stay in registers (lines.pyx), or taps on the margin are left out
+1x1 kernels with small weights go through all pixels that follow each other without a gap (rows.h), and have gradients
+of their own (one_by_one.pyx). Short rows of taps stay in registers (lines.pyx), or taps on the margin are left out
 (clipping.pyx).
 """
 from libc.stdint cimport int32_t, uint8_t
@@ -232,6 +232,7 @@ cdef class Convolution(Layer):
             self.scratch_size = self.clip_offset + round_up(self.pool.clip_size())
         self.is_rows = (self.n_taps == self.n_products == self.stride[0] == self.stride[1] == self.stride[2] == 1
                         and not self.is_depthwise and pool is None and are_rows(&self.x, &self.y, self.itemsize))
+        self.looks = self.is_rows and self.x.is_data and self.is_output and self.activation in (IDENTITY, RELU)
         self._fill_rows(lines, line, pixel)
         if n_pixels > 1:
             self.beside = SideBySide(
@@ -434,7 +435,7 @@ cdef class Convolution(Layer):
             return
         if self.is_rows:
             self.k.rows(x + at * self.itemsize, lines * self.out[2], self.depth, self.weights, self.n_filters,
-                        self.bias, relu, c)
+                        self.bias, relu, c, 0)
             return
         if self.beside is not None:
             self.beside.run(x + at * self.itemsize, h, lines, c, relu)
@@ -460,8 +461,9 @@ cdef class Convolution(Layer):
     cdef void forward(self, const Pass *p) noexcept nogil:
         cdef Py_ssize_t i, d
         if self.is_rows and self.activation in (IDENTITY, RELU) and samples_follow(self, p):
-            self.k.rows(self.input(p, 0), p.n * self.x.values // self.depth, self.depth, self.weights, self.n_filters,
-                        self.bias, self.activation == RELU, self.output(p, 0))
+            if not self.k.rows(self.input(p, 0), p.n * self.x.values // self.depth, self.depth, self.weights,
+                               self.n_filters, self.bias, self.activation == RELU, self.output(p, 0), p.largest):
+                p.is_finite[0] = False
             return
         if self.n_grouped > 1:
             self._forward_grouped(p)

@@ -38,8 +38,8 @@ from .kernels.winograd cimport (
 )
 
 cdef extern from "rows.h" nogil:
-    void rows "skconv_rows"(const real *x, Py_ssize_t n_pixels, Py_ssize_t depth, const real *w, Py_ssize_t n_columns,
-                            const real *bias, bint relu, real *y)
+    bint rows "skconv_rows"(const real *x, Py_ssize_t n_pixels, Py_ssize_t depth, const real *w, Py_ssize_t n_columns,
+                            const real *bias, bint relu, real *y, real largest)
 
 cdef extern from "tile.h" nogil:
     bint all_finite "skconv_all_finite"(const real *x, Py_ssize_t n, real largest)
@@ -73,9 +73,10 @@ cdef void _depthwise(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, 
               c_rows, relu)
 
 
-cdef void _rows(const void *x, Py_ssize_t n_pixels, Py_ssize_t depth, const void *w, Py_ssize_t n_columns,
-                const void *bias, bint relu, void *y) noexcept nogil:
-    rows(<const real *> x, n_pixels, depth, <const real *> w, n_columns, <const real *> bias, relu, <real *> y)
+cdef bint _rows(const void *x, Py_ssize_t n_pixels, Py_ssize_t depth, const void *w, Py_ssize_t n_columns,
+                const void *bias, bint relu, void *y, double largest) noexcept nogil:
+    return rows(<const real *> x, n_pixels, depth, <const real *> w, n_columns, <const real *> bias, relu, <real *> y,
+                <real> largest)
 
 
 cdef void _repeat_channels(const void *x, Py_ssize_t n, Py_ssize_t times, void *y) noexcept nogil:

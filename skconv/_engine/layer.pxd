@@ -38,6 +38,8 @@ cdef struct Pass:
     bint training               # whether dropout drops and batch normalisation looks at the mini-batch
     uint64_t seed
     uint64_t epoch
+    double largest              # of the data, which a layer that looks may be asked for; or 0
+    bint *is_finite             # ... and where it says no
     double *seconds             # this thread's time, by layer: forward, backward; or NULL
 
 
@@ -75,6 +77,7 @@ cdef class Layer:
         Py_ssize_t gradient_offset  # bytes, in a slot's buffer
         Py_ssize_t bias_offset
         bint needs_dx
+        bint looks                  # through the data for what is not finite, while it computes
         list _tables                # arrays that pointers of this layer point into
 
     cdef char *input(self, const Pass *p, Py_ssize_t i) noexcept nogil

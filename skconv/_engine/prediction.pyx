@@ -218,7 +218,9 @@ cdef class Predictor:
     cdef void _predict_chunk(self, const Batch *b, Py_ssize_t task, int thread) noexcept nogil:
         cdef Pass p
         self._chunk_of(b, task * b.n // b.n_slots, (task + 1) * b.n // b.n_slots, thread, &p)
-        if b.checks_x:
+        if b.checks_x and (<Layer> self.layer_pointers[self.n_layers - 1]).looks:
+            p.largest, p.is_finite = LARGEST_DATA, &self.is_finite
+        elif b.checks_x:
             self._look_at(p.x + p.first * p.x_sample, p.n * p.x_sample, LARGEST_DATA)
             if not self.is_finite:
                 return

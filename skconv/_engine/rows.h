@@ -118,10 +118,13 @@ static const skconv_row_tile skconv_rows_many[] = {NULL, skconv_row_tile_4x1, sk
 #endif
 SKCONV_ROW_WHOLE(1, 1)
 
-/* w and bias must be readable for a vector past their ends, x and y need not. */
-static void skconv_rows(const skconv_real *restrict x, ptrdiff_t n_pixels, ptrdiff_t depth,
-                        const skconv_real *restrict w, ptrdiff_t n_columns, const skconv_real *restrict bias, int relu,
-                        skconv_real *restrict y)
+/* w and bias must be readable for a vector past their ends, x and y need not.
+ *
+ * With `largest` above zero, returns whether no x is above it, infinite or NaN: looked at a few tiles before they use
+ * it, when it has been fetched already. */
+static int skconv_rows(const skconv_real *restrict x, ptrdiff_t n_pixels, ptrdiff_t depth,
+                       const skconv_real *restrict w, ptrdiff_t n_columns, const skconv_real *restrict bias, int relu,
+                       skconv_real *restrict y, skconv_real largest)
 {
     static const skconv_real zeros[4 * SKCONV_LANES];
     const int is_few = n_columns <= SKCONV_FEW * SKCONV_LANES;
@@ -131,8 +134,16 @@ static void skconv_rows(const skconv_real *restrict x, ptrdiff_t n_pixels, ptrdi
     const int is_half = rest <= SKCONV_HALF;
     const ptrdiff_t surplus = rest ? (is_half ? SKCONV_HALF : SKCONV_LANES) - rest : 0;
     const ptrdiff_t last = n_pixels - (surplus + n_columns - 1) / n_columns; /* the surplus of pixels before ends in y */
+    const skconv_real *seen = x, *end = x + n_pixels * depth;
     ptrdiff_t p = 0;
+    int is_finite = 1;
     for (; p + n_rows <= last; p += n_rows, x += n_rows * depth, y += n_rows * n_columns) {
+        if (largest > 0 && seen < x + n_rows * depth) {
+            const ptrdiff_t n = n_rows * depth + SKCONV_AHEAD / (ptrdiff_t)sizeof(skconv_real);
+            const skconv_real *next = n < end - x ? x + n : end;
+            is_finite &= skconv_all_finite(seen, next - seen, largest);
+            seen = next;
+        }
         if (rest)
             tiles[!is_half](x, depth, w + whole, n_columns, bias ? bias + whole : zeros, relu, y + whole);
         for (ptrdiff_t f = 0; f < whole;) {
@@ -148,6 +159,7 @@ static void skconv_rows(const skconv_real *restrict x, ptrdiff_t n_pixels, ptrdi
             skconv_row_tile_1x1(x, depth, w + f, n_columns, bias ? bias + f : zeros, relu, row);
             memcpy(y + f, row, (n_columns - f < SKCONV_LANES ? n_columns - f : SKCONV_LANES) * sizeof(skconv_real));
         }
+    return is_finite & (largest <= 0 || skconv_all_finite(seen, end - seen, largest));
 }
 
 #endif /* SKCONV_KERNELS */

@@ -132,8 +132,8 @@ cdef struct Kernels:
                           const Py_ssize_t *a_rows, const void *B, int start, const void *bias, void *C,
                           const Py_ssize_t *c_rows, bint relu, const char *ahead, Py_ssize_t n_ahead) noexcept nogil
     Multiply depthwise          # the same, column by column
-    void (*rows)(const void *x, Py_ssize_t n_pixels, Py_ssize_t depth, const void *w, Py_ssize_t n_columns,
-                 const void *bias, bint relu, void *y) noexcept nogil
+    bint (*rows)(const void *x, Py_ssize_t n_pixels, Py_ssize_t depth, const void *w, Py_ssize_t n_columns,
+                 const void *bias, bint relu, void *y, double largest) noexcept nogil
     void (*convolve_lines)(const Lines *p, Py_ssize_t n_lines, const void *x, const void *w, const void *bias, void *y,
                             bint relu) noexcept nogil
     Py_ssize_t (*least_line)(Py_ssize_t kernel) noexcept nogil
