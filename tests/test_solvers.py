@@ -318,3 +318,27 @@ def test_thread_chooser_tries_all_and_keeps_the_fastest():
 def test_thread_chooser_of_one_thread():
     chooser = ThreadChooser(1)
     assert [chooser.choose(now) for now in (0, 1, 5)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_no_moments_stay_among_the_denormal_numbers(solver, n_threads):
+    """Where the gradient stays zero, momentum decays; it would stop at the smallest numbers of all, which are slow."""
+    network = Network([DenseProduct("output", (40,), (3,), "identity", True)])
+    network.initialize(np.random.RandomState(0))
+    network.n_training_threads = lambda batch_size: n_threads
+    state = network.solver_state()
+    x, y = np.zeros((8, 40), np.float32), np.arange(8, dtype=np.int32) % 3  # no weight gets a gradient
+    first = np.array(state.first, copy=False)
+    first[...] = np.float32(1e-37)
+    weights = network.coefs[0].size
+    largest = []
+    for _ in range(100):  # 1e-37 * 0.9**100 is 2.7e-42
+        network.train(
+            x, y, np.arange(8), np.array([0, 8]), state=state, solver=solver, rates=np.full(1, 1e-3),
+            settings=(0.0, 0.9, 0.999, 1e-8, False),
+        )  # fmt: skip
+        largest.append(np.abs(first[:weights]).max())
+    assert 0 < largest[0] < 1e-37 and largest[-1] == 0
+    assert not any(0 < value < np.finfo(np.float32).tiny for value in largest)
+    assert np.float32(1e-40) / np.float32(2) > 0  # elsewhere they are numbers as all others

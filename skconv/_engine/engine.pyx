@@ -26,7 +26,7 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
-from .clock cimport skconv_barrier, skconv_seconds
+from .clock cimport skconv_barrier, skconv_flush_denormals, skconv_restore_mode, skconv_seconds
 from .dense cimport DenseLayer
 from .layer cimport Layer, Pass, round_up, sample_number
 from .normalization cimport BatchNormLayer
@@ -381,6 +381,7 @@ cdef class Engine(Predictor):
             Batch *b
             Py_ssize_t n_batches = bounds.shape[0] - 1, j, task, stage
             int thread, threads = max(1, min(n_threads, self.n_threads))
+            unsigned long long mode
             char *w = <char *> weights
             char *s1 = <char *> state_1
             char *s2 = <char *> state_2
@@ -415,6 +416,7 @@ cdef class Engine(Predictor):
         self._start()
         self.deadline = skconv_seconds() + seconds
         with nogil, parallel(num_threads=threads):
+            mode = skconv_flush_denormals()
             thread = threadid()
             b = batches + thread
             for j in range(n_batches):
@@ -464,6 +466,7 @@ cdef class Engine(Predictor):
                 b.n_done = j + 1
                 if self.is_late:
                     break
+            skconv_restore_mode(mode)
         if self.is_interrupted:
             raise KeyboardInterrupt     # in the middle of a mini-batch, which is abandoned
         return batches.n_done
