@@ -16,7 +16,11 @@ PYTORCH = {
     for layout in ("channels first", "channels last")
 }
 SIDES = ("skconv", *PYTORCH)
-COMPARED_STEPS = 3
+# Before and after one step of Adam, which moves every weight by the rate, however small its gradient: what rounding
+# does to the smallest, and that scikit-learn adds epsilon before the bias is corrected and PyTorch after it, grows
+# with every step. Losses of `cifar` differ by 1e-7 of them, then 5e-4, then 3e-3, by the direct algorithm on every
+# instruction set.
+COMPARED_STEPS = 2
 
 
 def start_skconv(name, seed, algorithm):
