@@ -61,6 +61,14 @@ cdef inline void keep_masked(int32_t *values, const int32_t *mask, Py_ssize_t n,
         values += n
 
 
+cdef inline Py_ssize_t n_alike(const Run *rows, Py_ssize_t n) noexcept nogil:
+    """How many of n lines use the rows of the kernel that the first one uses, from a up to b."""
+    cdef Py_ssize_t i = 1
+    while i < n and rows[i].a == rows.a and rows[i].b == rows.b:
+        i += 1
+    return i
+
+
 cdef class Layer:
     cdef:
         const Kernels *k

@@ -2,7 +2,7 @@
 
 Every sum goes by rows of the kernel, channels, taps, and leaves out the rows that fall on the margin.
 """
-from .layer cimport Tables, kernels_of
+from .layer cimport Tables, kernels_of, n_alike
 from .margins import kernel_rows_inside
 from .table cimport Lines, Run
 
@@ -96,9 +96,7 @@ cdef class LineByLine:
             Py_ssize_t n = n_lines
         while n_lines > 0:
             if rows != NULL:
-                n = 1
-                while n < n_lines and rows[n].a == rows.a and rows[n].b == rows.b:
-                    n += 1
+                n = n_alike(rows, n_lines)
                 lines.rows = self.lines.rows + rows.a
                 lines.n_rows = rows.b - rows.a
                 rows += n

@@ -22,7 +22,7 @@ where the other S are computed for nothing. Pixels behind the last whole group a
 """
 from libc.string cimport memcpy
 
-from .layer cimport Tables, kernels_of, round_up
+from .layer cimport Tables, kernels_of, n_alike, round_up
 from .table cimport ADD_TO_RESULT, START_AT_BIAS, START_AT_ZERO, Product, Run
 
 cdef enum:
@@ -138,9 +138,7 @@ cdef class SideBySide:
             Py_ssize_t n = n_lines
         while n_lines > 0:
             if rows != NULL:
-                n = 1
-                while n < n_lines and rows[n].a == rows.a and rows[n].b == rows.b:
-                    n += 1
+                n = n_alike(rows, n_lines)
                 product.runs = self.product.runs + rows.a
                 product.n_runs = rows.b - rows.a
                 rows += n
