@@ -18,8 +18,8 @@ PYTORCH = {
     for layout in ("channels first", "channels last")
 }
 SIDES = ("skconv", *PYTORCH)
-# A third loss tells nothing: one winner of a max pooling that rounding decides moves it by up to 3 % behind two steps of
-# Adam, whose size does not shrink with the gradient. Two losses of `cifar` agree to 5e-5.
+# A third loss tells nothing: one winner of a max pooling that rounding decides moves it by up to 3 % behind two steps
+# of Adam, whose size does not shrink with the gradient. Two losses of `cifar` agree to 5e-5.
 COMPARED_STEPS = 2
 
 
