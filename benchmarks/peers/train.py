@@ -70,7 +70,7 @@ def start_pytorch(name, seed, n_threads, channels_last, compiled):
     group = optimizer.param_groups[0]
     epsilon, beta_2 = group["eps"], group["betas"][1]
     for t in range(1, COMPARED_STEPS + 1):
-        # scikit-learn, and skconv with it, adds epsilon before the bias is corrected: the direct algorithm's first three
+        # scikit-learn and skconv add epsilon before the bias is corrected: the direct algorithm's first three
         # losses of `cifar` are then PyTorch's to 1e-4, and otherwise off by 3e-3.
         group["eps"] = epsilon / math.sqrt(1 - beta_2**t)
         losses.append(step(1).item())
