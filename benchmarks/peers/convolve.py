@@ -11,8 +11,8 @@ skconv has two ways: `functional.conv`, which takes the weights anew in every ca
 `Conv2DTransformer(filters=...).transform`, which keeps them (as ONNX Runtime does) and looks through the images for
 NaN. The faster one counts.
 
-For the gradients no public call of skconv stands alone: the layer runs as in training, forward and backward, and the
-time of the forward pass, measured in turns with it, is taken off. PyTorch runs `aten::convolution_backward`.
+For the gradients the layer runs as in training, with those by its output given. Without activation it needs nothing of
+its forward pass then, and the engine leaves that out. PyTorch runs `aten::convolution_backward`.
 """
 
 import numpy as np
@@ -75,7 +75,7 @@ def skconv_forward(side, case, seed, n_threads):
 
 
 def skconv_gradients(side, case, seed, n_threads):
-    """A layer in training with gradients by its output given, less its forward pass."""
+    """A layer in training with gradients by its output given: both gradients and no forward pass."""
     from skconv._network import Network, Plan, _address
 
     x, w, dy = data(case, seed, gradients=True)
@@ -104,7 +104,7 @@ def skconv_gradients(side, case, seed, n_threads):
     dx = backward()
     dw = network.arrays_of(state.first)[0][0]
     values = some_values(dx, np.moveaxis(dw, -1, 0))
-    return Task(repeat(backward), values, skconv_versions(), subtracted=repeat(lambda: network.predict(x)))
+    return Task(repeat(backward), values, skconv_versions())
 
 
 def pytorch(side, case, seed, n_threads, gradients):

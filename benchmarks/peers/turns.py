@@ -103,9 +103,6 @@ def _keep(by_side, side, answer, process, case):
     entry["times"].append(answer["times"])
     entry["notes"] |= answer["notes"]
     entry["process"], entry["values"] = process, answer["values"]
-    for name in ("whole", "subtracted"):
-        if name in answer:
-            entry.setdefault(name, []).append(answer[name])
 
 
 def agree(ours, theirs):
@@ -139,9 +136,6 @@ def summarise(times):
                 "n_times": sum(map(len, entry["times"])),
                 "seconds_by_process": [measure.fastest_decile(process) for process in entry["times"]],
             }
-            for part in ("whole", "subtracted"):
-                if part in entry:
-                    sides[name][part] = measure.fastest_decile([t for process in entry[part] for t in process])
             if entry["notes"]:
                 sides[name]["notes"] = entry["notes"]
         ours = best_of(sides, lambda name: name.startswith(OURS))
@@ -161,9 +155,7 @@ def merge(times, more):
     for case, by_side in more.items():
         for name, entry in by_side.items():
             kept = times[case].setdefault(name, {"times": [], "notes": {}})
-            for part in ("times", "whole", "subtracted"):
-                if part in entry:
-                    kept[part] = kept.get(part, []) + entry[part]
+            kept["times"] += entry["times"]
             kept["notes"] |= entry["notes"]
 
 

@@ -30,9 +30,6 @@ class Task:
         What came out the first time, the same on all sides but for rounding.
     versions : dict
         Of what is in use, by name.
-    subtracted : callable or None
-        Another step, whose fastest decile is taken off every time: work that is no part of the case but cannot be
-        left out. Both are timed in turns.
     notes : dict
         What else is worth knowing, for the JSON file.
     """
@@ -40,7 +37,6 @@ class Task:
     step: callable
     values: list
     versions: dict
-    subtracted: callable = None
     notes: dict = field(default_factory=dict)
 
 
@@ -64,22 +60,11 @@ def repeat(call):
 
 
 def time_task(task, arguments):
-    """Times per step of a task, and those of what was subtracted."""
-    clock = time.process_time if arguments.clock == "processor" else time.perf_counter
-    settings = dict(warm_up=arguments.warm_up, call_seconds=arguments.call_seconds, clock=clock)
-    if task.subtracted is None:
-        return {"times": measure.time_steps(task.step, arguments.seconds, **settings)}
-    steps = (task.step, task.subtracted)
-    counts = [measure.warm(step, arguments.warm_up / 2, arguments.call_seconds) for step in steps]
-    times = ([], [])
-    end = time.perf_counter() + arguments.seconds
-    while not times[0] or time.perf_counter() < end:
-        for step, n_steps, found in zip(steps, counts, times):
-            start = clock()
-            step(n_steps)
-            found.append((clock() - start) / n_steps)
-    less = measure.fastest_decile(times[1])
-    return {"times": [max(t - less, 1e-9) for t in times[0]], "whole": times[0], "subtracted": times[1]}
+    """Times per step of a task."""
+    return measure.time_steps(
+        task.step, arguments.seconds, warm_up=arguments.warm_up, call_seconds=arguments.call_seconds,
+        clock=time.process_time if arguments.clock == "processor" else time.perf_counter,
+    )  # fmt: skip
 
 
 def main(doc, prepare, sides, is_case):
@@ -110,5 +95,5 @@ def main(doc, prepare, sides, is_case):
             results[case] = {"failed": reason}
             continue
         versions |= task.versions
-        results[case] = {**time_task(task, arguments), "values": task.values, "notes": task.notes}
+        results[case] = {"times": time_task(task, arguments), "values": task.values, "notes": task.notes}
     print(json.dumps({"results": results, "versions": versions}))

@@ -74,6 +74,7 @@ cdef class Convolution(ForwardConvolution):
                          index_origin=index_origin, index_sample=index_sample, groups=groups, is_winograd=is_winograd,
                          shares_vectors=shares_vectors, is_output=is_output, needs_dx=needs_dx)
         self.learns = learns
+        self.needs_input_only = pool is None and activation == IDENTITY
         if max_samples > 0:
             self._build_backward(pool, max_samples)
         if connections is not None:

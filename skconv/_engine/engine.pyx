@@ -185,7 +185,9 @@ cdef class Engine(Predictor):
             self._chunk_of(b, first, last, thread, &p)
             p.slot = slot
             p.gradients = self.slots + slot * self.slot_size
-            self._forward_layers(stage, &p)
+            # Where the gradient by the outputs is given, nobody may want the outputs themselves.
+            self._forward_layers(self.stages[stage].first, self.stages[stage].last - (
+                b.dy != NULL and (<Layer> self.layer_pointers[self.n_layers - 1]).needs_input_only), &p)
             if self.stages[stage].first == self.stages[stage].last:
                 p.dy = self.stages[stage].gradient + first * row
             elif b.dy != NULL and (b.n - first - p.n) * self.n_outputs >= SLACK:

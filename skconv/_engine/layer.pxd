@@ -86,6 +86,7 @@ cdef class Layer:
         Py_ssize_t bias_offset
         bint needs_dx
         bint looks                  # through the data for what is not finite, while it computes
+        bint needs_input_only       # in the backward pass: nothing of what the forward pass computed
         list _tables                # arrays that pointers of this layer point into
 
     cdef char *input(self, const Pass *p, Py_ssize_t i) noexcept nogil

@@ -66,7 +66,7 @@ cdef class Predictor:
     cdef void _chunk_of(self, const Batch *b, Py_ssize_t first, Py_ssize_t last, int thread, Pass *p) noexcept nogil
     cdef void _whole(self, const Batch *b, int thread, Pass *p) noexcept nogil
     cdef double *_seconds(self, int thread) noexcept nogil
-    cdef void _forward_layers(self, Py_ssize_t stage, const Pass *p) noexcept nogil
+    cdef void _forward_layers(self, Py_ssize_t first, Py_ssize_t last, const Pass *p) noexcept nogil
     cdef void _forward_slot(self, const Batch *b, Py_ssize_t stage, Py_ssize_t slot, int thread) noexcept nogil
     cdef Py_ssize_t _forward_tasks(self, const Batch *b, Py_ssize_t stage) noexcept nogil
     cdef void _forward_task(self, const Batch *b, Py_ssize_t stage, Py_ssize_t task, int thread) noexcept nogil

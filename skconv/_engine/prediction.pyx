@@ -166,11 +166,11 @@ cdef class Predictor:
         p.n = b.n
         p.place = 0
 
-    cdef void _forward_layers(self, Py_ssize_t stage, const Pass *p) noexcept nogil:
+    cdef void _forward_layers(self, Py_ssize_t first, Py_ssize_t last, const Pass *p) noexcept nogil:
         cdef:
             Py_ssize_t i
             double start = 0
-        for i in range(self.stages[stage].first, self.stages[stage].last):
+        for i in range(first, last):
             if p.seconds != NULL:
                 start = skconv_seconds()
             (<Layer> self.layer_pointers[i]).forward(p)
@@ -190,7 +190,7 @@ cdef class Predictor:
                 return
             self._chunk_of(b, first, last, thread, &p)
             p.slot = slot
-            self._forward_layers(stage, &p)
+            self._forward_layers(self.stages[stage].first, self.stages[stage].last, &p)
             if norm != NULL:
                 (<BatchNormLayer> norm).add_values(&p, first == slot * b.n // b.n_slots)
             first += b.chunk
@@ -224,7 +224,7 @@ cdef class Predictor:
             self._look_at(p.x + p.first * p.x_sample, p.n * p.x_sample, LARGEST_DATA)
             if not self.is_finite:
                 return
-        self._forward_layers(0, &p)
+        self._forward_layers(self.stages[0].first, self.stages[0].last, &p)
         if b.checks_out:
             self._look_at(p.out, p.n * p.out_sample, self.largest)
         self._probabilities(b, task)
