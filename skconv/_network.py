@@ -555,14 +555,13 @@ class Network:
                 wants_dx=True,
             )  # fmt: skip
         piece = max(n_threads, n_threads * PIECE_WORK // self._sample_work)
+        is_finite = True
         for start in range(0, n, piece):
             rows = slice(start, start + piece)
-            plan.engine.pull_back(dy[rows], out[rows], n_threads=n_threads)
+            is_finite &= plan.engine.pull_back(dy[rows], out[rows], n_threads=n_threads, checks_out=mend is not None)
         self._adjoints.append(plan)
-        if mend is not None:
-            with np.errstate(all="ignore"):
-                if not math.isfinite(out.sum()):  # a sum with something that is not finite is not finite
-                    mend(out)
+        if not is_finite:
+            mend(out)
         return out
 
     def release(self):

@@ -34,6 +34,20 @@ def test_pull_back_is_backward(isa, dtype, in_shape, n_filters, window):
     assert_array_equal(network.pull_back(dy[:3]), 2 * expected[:3])
 
 
+@pytest.mark.parametrize("sample", [None, 0, 17, 39])
+def test_pull_back_says_what_is_not_finite(isa, dtype, sample):
+    rng = np.random.default_rng(0)
+    operation = convolution((6, 7, 3), 4, options={"trainable": False}, kernel_size=3, padding=1)
+    network = Network([operation], dtype=dtype, isa=isa)
+    fill_with_integers(network, rng)
+    dy = np.full((40, *operation.out_shape), np.finfo(dtype).max / 1e4, dtype)  # the sum of all dx overflows
+    if sample is not None:
+        dy[sample, -1, -1, -1] = np.nan
+    told = []
+    dx = network.pull_back(dy, mend=told.append)
+    assert [array is dx for array in told] == [True] * (sample is not None)
+
+
 def test_pull_back_goes_through_padding():
     rng = np.random.default_rng(0)
     padding = pad((5, 6, 2), (1, 2), (2, 0), "reflect")

@@ -474,19 +474,31 @@ cdef class Engine(Predictor):
         return batches.n_done
 
     cdef void _pull_back_chunk(self, const Batch *b, Py_ssize_t task, int thread) noexcept nogil:
-        cdef Pass p
+        cdef:
+            Pass p
+            Py_ssize_t row
         self._chunk_of(b, task * b.chunk, b.n, thread, &p)
         p.dy_sample = self.n_outputs * self.k.itemsize
         p.dy = <char *> b.dy + task * b.chunk * p.dy_sample
         self._backward_layers(b, 0, task * b.chunk, &p)
+        if b.checks_out:
+            row = (<Layer> self.layer_pointers[0]).y.values * self.k.itemsize
+            self._look_at(b.dx + task * b.chunk * row, p.n * row, self.largest)
 
-    def pull_back(self, dy, dx, *, int n_threads):
+    def pull_back(self, dy, dx, *, int n_threads, bint checks_out=False):
         """Gradients by the input from those by the outputs, through one stage of layers whose backward pass needs
         nothing of the forward pass and which have no weights' gradients.
 
         Parameters
         ----------
         dy, dx : ndarray of shape (n, ...), C-contiguous, of the kernels' precision
+        n_threads : int
+        checks_out : bool
+            Look for NaN and infinity in dx, as `predict` does.
+
+        Returns
+        -------
+        is_finite : bool
         """
         cdef:
             Batch batch
@@ -496,6 +508,8 @@ cdef class Engine(Predictor):
             size_t address
         memset(b, 0, sizeof(Batch))
         b.base.maps = self.maps
+        b.checks_out = checks_out
+        self.is_finite = True
         address = dy.__array_interface__["data"][0]
         b.dy = <const char *> address
         address = dx.__array_interface__["data"][0]
@@ -507,3 +521,4 @@ cdef class Engine(Predictor):
             (<Layer> self.layer_pointers[task]).prepare(True)
         for task in prange(n_tasks, schedule="dynamic", num_threads=threads, nogil=True):
             self._pull_back_chunk(b, task, threadid())
+        return self.is_finite

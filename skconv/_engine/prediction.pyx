@@ -98,6 +98,7 @@ cdef class Predictor:
             self.stages[i].first, self.stages[i].last, self.stages[i].is_wide = first, last, is_wide
         self.maps = self.tables.bytes(maps_size)
         self.scratch_size = scratch_size
+        self.largest = DBL_MAX if self.k.itemsize == 8 else FLT_MAX
         self.scratch = self.tables.bytes(scratch_size * n_threads)
 
     cdef int _set_data(self, Batch *b, x) except -1:
@@ -310,7 +311,6 @@ cdef class Predictor:
         b.softmax = softmax
         b.checks_x, b.checks_out = checks_x, checks_out
         self.is_finite = True
-        self.largest = DBL_MAX if self.k.itemsize == 8 else FLT_MAX
         in_chunks = not (self.keeps_batch or by_units and threads > 1)
         if checks_x and not in_chunks:
             with nogil:
