@@ -114,7 +114,7 @@ cdef class InputGradient:
                         self.clipped = self.clipped_lines = None
                     elif (self.n_phases == n_products == 1 and list(stride) == [1, 1, 1] and not is_depthwise
                           and [shift for _, shift in axis_w[3]] == list(range(kernel[2]))
-                          and goes_by_lines(kernels, kernel[2], size[2])):
+                          and goes_by_lines(kernels, kernel[2], size[2], n_channels)):
                         self.by_lines = LineByLine(
                             kernels, row_offsets=[(runs[i].a, runs[i].b) for i in range(0, n_taps, kernel[2])],
                             kernel=kernel[2], n_channels=n_filters, x_pixel=n_filters, x_line=dz_line,

@@ -12,4 +12,4 @@ cdef class LineByLine:
     cdef void run(self, const char *x, Py_ssize_t h, Py_ssize_t n_lines, const char *w, const char *bias, char *y,
                   bint relu) noexcept nogil
 
-cpdef bint goes_by_lines(kernels, Py_ssize_t kernel, Py_ssize_t width)
+cpdef bint goes_by_lines(kernels, Py_ssize_t kernel, Py_ssize_t width, Py_ssize_t n_columns)

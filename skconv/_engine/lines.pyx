@@ -7,9 +7,9 @@ from .margins import kernel_rows_inside
 from .table cimport Lines, Run
 
 
-cpdef bint goes_by_lines(kernels, Py_ssize_t kernel, Py_ssize_t width):
-    """Whether there are kernels for `kernel` taps a row, on lines of `width` pixels."""
-    return kernel in (3, 5, 7) and width >= kernels_of(kernels).least_line(kernel)
+cpdef bint goes_by_lines(kernels, Py_ssize_t kernel, Py_ssize_t width, Py_ssize_t n_columns):
+    """Whether there are kernels for `kernel` taps a row and `n_columns` filters, on lines of `width` pixels."""
+    return kernel in (3, 5, 7) and width >= kernels_of(kernels).least_line(kernel, n_columns)
 
 
 def forward_lines(kernels, *, size, out, kernel, stride, dilation, before, n_groups, n_channels, n_filters, x_lines,
@@ -30,7 +30,7 @@ def forward_lines(kernels, *, size, out, kernel, stride, dilation, before, n_gro
     y_pixel, y_line : int
         As for LineByLine.
     """
-    if not (n_groups == stride[2] == dilation[2] == 1 and goes_by_lines(kernels, kernel[2], out[2])):
+    if not (n_groups == stride[2] == dilation[2] == 1 and goes_by_lines(kernels, kernel[2], out[2], n_columns)):
         return None
     w_row = kernel[2] * n_channels * n_filters
     rows = [(a * dilation[0] * x_lines[0] + b * dilation[1] * x_lines[1], (a * kernel[1] + b) * w_row)

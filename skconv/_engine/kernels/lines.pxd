@@ -3,6 +3,8 @@
 Loop order: blocks of one or two vectors of columns, whose weights stay in the second cache; lines; tiles of nearly
 equal height. A sum goes by rows of the kernel, channels and taps, whatever tile computes it.
 """
+from cpython.pyport cimport PY_SSIZE_T_MAX
+
 from .product cimport LANES, copy_pixel
 from .real cimport real
 from ..table cimport Lines, Run
@@ -14,13 +16,16 @@ cdef extern from "lines.h" nogil:
     const Line lines_1 "skconv_lines_1"[3][15]
     const Line lines_2 "skconv_lines_2"[3][15]
     const Py_ssize_t line_heights "skconv_line_heights"[2][3]
+    const Py_ssize_t most_line_columns "skconv_most_line_columns"
     enum:
         MAX_LINE "SKCONV_MAX_LINE"
 
 
-cdef inline Py_ssize_t least_line(Py_ssize_t kernel) noexcept nogil:
-    """Pixels that a line must have."""
+cdef inline Py_ssize_t least_line(Py_ssize_t kernel, Py_ssize_t n_columns) noexcept nogil:
+    """Pixels that a line of so many columns must have."""
     cdef Py_ssize_t kind = (kernel - 3) // 2
+    if n_columns > most_line_columns:
+        return PY_SSIZE_T_MAX
     return (max(line_heights[0][kind], line_heights[1][kind]) + 1) // 2
 
 
