@@ -1,5 +1,5 @@
 from .layer cimport Tables
-from .table cimport Kernels, Product
+from .table cimport Kernels, Product, Run
 
 
 cdef struct Alike:
@@ -7,6 +7,13 @@ cdef struct Alike:
     Product product
     Py_ssize_t n                # results of one sample
     Py_ssize_t first            # of them, in the tables of rows
+
+cdef struct Part:
+    # Neighbouring taps of the weights' gradient, and the pixels over which they sum.
+    Product product
+    Py_ssize_t first            # row of the gradient, in a depth slice of the kernel
+    Py_ssize_t n_rows
+    Py_ssize_t n_lines          # of one sample
 
 
 cdef class Clipped:
@@ -39,3 +46,19 @@ cdef class ClippedLines:
 
     cdef const Product *at(self, Py_ssize_t d, Py_ssize_t h) noexcept nogil
     cdef Py_ssize_t n_alike(self, Py_ssize_t h, Py_ssize_t n) noexcept nogil
+
+
+cdef class ClippedGradient:
+    cdef:
+        const Kernels *k
+        Tables tables
+        Py_ssize_t n_groups
+        Py_ssize_t n_channels       # of a group
+        Py_ssize_t n_filters
+        Py_ssize_t n_slice          # rows of the gradient in a depth slice of the kernel
+        Run *depths                 # of every depth slice of dz, the taps from a up to b
+        Py_ssize_t n_parts
+        Part *parts
+
+    cdef void add(self, Py_ssize_t d, Py_ssize_t n_samples, const char *x, const Py_ssize_t *x_terms, const char *dz,
+                  char *gradient, const Py_ssize_t *gradient_rows) noexcept nogil

@@ -10,18 +10,23 @@ corner alone. Such groups are too small for a register tile, so rows of a produc
 samples of a chunk (`Clipped`). For few samples, or where lines are computed into a box for pooling, lines are told
 apart and columns are not (`ClippedLines`).
 
+The weights' gradient turns this round: a tap sums over the pixels that see the image there, which are a rectangle of dz
+(`ClippedGradient`).
+
 Every sum keeps its other terms and their order, and adding 0 * w changes none of them unless w is NaN or infinite: the
 bits are the same whichever way a sample goes.
 """
 from .layer cimport Tables, kernels_of
 from .lines cimport goes_by_lines
 from .margins import MAX_RESULTS, share_inside, shifts_inside, taps_inside
-from .table cimport START_AT_BIAS, START_AT_ZERO, Product, Run
+from .table cimport ADD_TO_RESULT, START_AT_BIAS, START_AT_ZERO, Product, Run
 
 cdef enum:
     BLOCK_ROWS = 256        # of a product, as everywhere
     MANY_ROWS = 64          # from here on, a product per sample
     MIN_CHAINS = 6          # of multiply-adds that depend on each other: eight fill the pipelines
+    TILE_VECTORS = 4        # of columns, in one register tile at most
+    GRADIENT_CHAINS = 12    # of the weights' gradient, which always has them: neighbouring taps are joined
 
 # Of the taps, on the margin: from here on, a product per group of pixels pays.
 cdef double LEAST_SHARE = 0.03
@@ -173,6 +178,41 @@ def gradient_clippings(kernels, *, out, dz_first, shifts, size, n_groups, n_chan
     return clipped, lines, rows
 
 
+def clipping_of_weights(kernels, *, size, out, kernel, stride, dilation, before, n_together, n_groups, n_channels,
+                        n_filters, x_lines, dz_lines):
+    """A convolution's `ClippedGradient`, or None where it does not pay; parameters as of `clipping`.
+
+    Parameters
+    ----------
+    n_together : int
+        Samples per call at most.
+    x_lines, dz_lines : 3 ints
+        Elements from one sample, one depth slice and one line to the next.
+    """
+    size, out, kernel, stride, dilation, before = map(list, (size, out, kernel, stride, dilation, before))
+    ranges = [taps_inside(*axis) for axis in zip(size, out, kernel, stride, dilation, before, strict=True)]
+    if share_inside(ranges, kernel) > 1 - LEAST_SHARE:
+        return None
+    vectors = min(TILE_VECTORS, -(-n_filters // kernels_of(kernels).lanes))
+    joined = -(-GRADIENT_CHAINS // (n_channels * vectors))
+    if joined > kernel[2]:
+        return None
+    # Of every tap, the first position that sees the image, and the one behind the last.
+    seen = [[[o for o, (first, end) in enumerate(axis) if first <= tap < end] for tap in range(n)]
+            for axis, n in zip(ranges, kernel, strict=True)]
+    lines, columns = ([(inside[0], inside[-1] + 1) if inside else None for inside in axis] for axis in seen[1:])
+    parts = []
+    for h, taps in enumerate(lines):
+        for w in range(0, kernel[2], joined):
+            inside = [taps for taps in columns[w : w + joined] if taps is not None]
+            if taps is not None and inside:
+                parts.append((h * kernel[2] + w, len(columns[w : w + joined]), taps,
+                              (min(first for first, _ in inside), max(end for _, end in inside))))
+    return ClippedGradient(kernels, parts=parts, depths=ranges[0], n_taps=kernel[1] * kernel[2], n_together=n_together,
+                           strides=stride[1:], n_groups=n_groups, n_channels=n_channels, n_filters=n_filters,
+                           x_lines=x_lines, dz_lines=dz_lines)
+
+
 cdef class Clipped:
     """All results of some samples; see the head of the file.
 
@@ -310,3 +350,73 @@ cdef class ClippedLines:
         while i < n and self.lines[h + i] == self.lines[h]:
             i += 1
         return i
+
+
+cdef class ClippedGradient:
+    """The gradient by the weights, of some samples; see the head of the file.
+
+    Parameters
+    ----------
+    kernels : capsule
+    parts : list of (first tap, taps, (first line, last + 1), (first pixel, last + 1))
+        Taps of a row of the kernel, and the rectangle of dz over which they sum.
+    depths : list of (first, end)
+        For every depth slice of dz, its range of taps.
+    n_taps : int
+        Of a depth slice of the kernel.
+    n_together : int
+        Samples per call at most.
+    strides : 2 ints
+        Of lines and pixels.
+    n_groups, n_channels, n_filters : int
+        Groups, and channels and filters of a group.
+    x_lines, dz_lines : 3 ints
+        Elements from one sample, one depth slice and one line to the next.
+    """
+
+    def __init__(self, kernels, *, parts, depths, n_taps, n_together, strides, n_groups, n_channels, n_filters, x_lines,
+                 dz_lines):
+        cdef:
+            Py_ssize_t i, line, k
+            Part *part
+            Run *runs
+        self.k = kernels_of(kernels)
+        self.tables = Tables()
+        self.n_groups, self.n_channels, self.n_filters = n_groups, n_channels, n_filters
+        self.n_slice = n_taps * n_channels
+        self.depths = self.tables.runs(len(depths))
+        for i in range(len(depths)):
+            self.depths[i].a, self.depths[i].b = depths[i]
+        self.n_parts = len(parts)
+        self.parts = <Part *> self.tables.bytes(max(1, self.n_parts) * sizeof(Part))
+        part = self.parts
+        x_pixel, dz_pixel = n_groups * n_channels, n_groups * n_filters
+        for tap, n, (first_line, end_line), (first, end) in parts:
+            part.first, part.n_rows, part.n_lines = tap * n_channels, n * n_channels, end_line - first_line
+            runs = self.tables.runs(n_together * part.n_lines)
+            k = 0
+            for i in range(n_together):
+                for line in range(first_line, end_line):
+                    runs[k].a = i * x_lines[0] + line * strides[0] * x_lines[2] + first * strides[1] * x_pixel
+                    runs[k].b = i * dz_lines[0] + line * dz_lines[2] + first * dz_pixel
+                    k += 1
+            part.product = Product(runs, k, end - first, strides[1] * x_pixel, dz_pixel)
+            part += 1
+
+    cdef void add(self, Py_ssize_t d, Py_ssize_t n_samples, const char *x, const Py_ssize_t *x_terms, const char *dz,
+                  char *gradient, const Py_ssize_t *gradient_rows) noexcept nogil:
+        """Add what depth slice d of dz contributes; x points at what its first pixel sees with the first tap."""
+        cdef:
+            Py_ssize_t depth, i, g, first, itemsize = self.k.itemsize
+            Product product
+            const Part *part
+        for depth in range(self.depths[d].a, self.depths[d].b):
+            for i in range(self.n_parts):
+                part = self.parts + i
+                product = part.product
+                product.n_runs = n_samples * part.n_lines
+                first = depth * self.n_slice + part.first
+                for g in range(self.n_groups):
+                    self.k.product(&product, part.n_rows, self.n_filters, x + g * self.n_channels * itemsize,
+                                   x_terms + first, dz + g * self.n_filters * itemsize, ADD_TO_RESULT, NULL,
+                                   gradient + g * self.n_filters * itemsize, gradient_rows + first, False)

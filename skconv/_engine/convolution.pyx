@@ -13,6 +13,8 @@ have some of their own (one_by_one.pyx).  Where few filters leave most of a vect
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
+from .clipping import clipping_of_weights
+from .clipping cimport ClippedGradient
 from .convolution_forward cimport BLOCK_PIXELS, ForwardConvolution
 from .input_gradient import phases_of_axis
 from .input_gradient cimport InputGradient
@@ -46,6 +48,7 @@ cdef class Convolution(ForwardConvolution):
     cdef:
         bint learns
         SideBySideGradient beside_dw
+        ClippedGradient clipped_dw          # or None
         Py_ssize_t beside_offset            # of its sums, in scratch
         Winograd winograd_dx
         WinogradGradient winograd_dw
@@ -167,6 +170,13 @@ cdef class Convolution(ForwardConvolution):
                 depth=self.x.channels, n_filters=self.n_filters, width=self.out[2])
             self.beside_offset = self.scratch_size
             self.scratch_size += self.beside_dw.sums_size
+        elif self.learns and self.weight_block == self.out[1] and not (self.is_winograd or self.is_depthwise):
+            self.clipped_dw = clipping_of_weights(
+                self._kernels, size=self.x.size, out=self.out, kernel=self.kernel, stride=self.stride,
+                dilation=self.dilation, before=self.before, n_together=self.n_together, n_groups=self.n_products,
+                n_channels=self.group_channels, n_filters=self.n_filters // self.n_products,
+                x_lines=(self.x.sample // self.itemsize, self.x.depth_stride, self.x.line_stride),
+                dz_lines=(self.dz_sample // self.itemsize, self.dz_depth, self.dz_line))
         self.gradient_rows = self.tables.sizes(self.depth)
         for k in range(self.depth):
             self.gradient_rows[k] = k * self.n_filters
@@ -288,6 +298,10 @@ cdef class Convolution(ForwardConvolution):
                     done = self.beside_dw.done
                     product.length = self.out[2] - done
                     at += done * self.x.channels
+                elif self.clipped_dw is not None:
+                    self.clipped_dw.add(d, n, x + at * self.itemsize, self.x_terms, dz_line,
+                                        p.gradients + self.gradient_offset, self.gradient_rows)
+                    done = self.out[2]
                 for g in range(self.n_products if done < self.out[2] else 0):
                     f = g * self.group_filters * self.itemsize
                     self.multiply(&product, self.depth, self.n_filters // self.n_products,
