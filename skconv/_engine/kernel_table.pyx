@@ -34,7 +34,9 @@ from .kernels.winograd cimport (
     winograd_gradient_factors,
     winograd_input,
     winograd_output,
+    winograd_products,
     winograd_weights,
+    plane_vectors,
 )
 
 cdef extern from "rows.h" nogil:
@@ -113,20 +115,28 @@ cdef void _column_sums(const void *x, Py_ssize_t n_rows, Py_ssize_t n_columns, P
 
 
 cdef void _winograd_input(Py_ssize_t kernel, const void *x, Py_ssize_t line, Py_ssize_t n_channels,
-                          Py_ssize_t tile_rows, Py_ssize_t tile_columns, void *v, Py_ssize_t plane) noexcept nogil:
-    winograd_input(kernel, <const real *> x, line, n_channels, tile_rows, tile_columns, <real *> v, plane)
+                          Py_ssize_t tile_rows, Py_ssize_t tile_columns, void *v, Py_ssize_t plane,
+                          Py_ssize_t block) noexcept nogil:
+    winograd_input(kernel, <const real *> x, line, n_channels, tile_rows, tile_columns, <real *> v, plane, block)
 
 
 cdef void _winograd_weights(Py_ssize_t kernel, const void *w, Py_ssize_t n_channels, Py_ssize_t n_filters,
-                            bint reverse, void *u) noexcept nogil:
-    winograd_weights(kernel, <const real *> w, n_channels, n_filters, reverse, <real *> u)
+                            bint reverse, void *u, Py_ssize_t plane) noexcept nogil:
+    winograd_weights(kernel, <const real *> w, n_channels, n_filters, reverse, <real *> u, plane)
 
 
-cdef void _winograd_output(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t n_filters, const void *bias,
-                           void *y, Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines, Py_ssize_t n_pixels,
-                           bint relu) noexcept nogil:
-    winograd_output(kernel, <const real *> m, plane, n_filters, <const real *> bias, <real *> y, line, pixel, n_lines,
-                    n_pixels, relu)
+cdef void _winograd_products(Py_ssize_t n_tiles, Py_ssize_t n_channels, Py_ssize_t n_filters, const void *v,
+                             Py_ssize_t v_plane, const void *u, Py_ssize_t u_plane, void *m, Py_ssize_t m_plane,
+                             Py_ssize_t block) noexcept nogil:
+    winograd_products(n_tiles, n_channels, n_filters, <const real *> v, v_plane, <const real *> u, u_plane, <real *> m,
+                      m_plane, block)
+
+
+cdef void _winograd_output(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t block, Py_ssize_t n_filters,
+                           const void *bias, void *y, Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines,
+                           Py_ssize_t n_pixels, bint relu) noexcept nogil:
+    winograd_output(kernel, <const real *> m, plane, block, n_filters, <const real *> bias, <real *> y, line, pixel,
+                    n_lines, n_pixels, relu)
 
 
 cdef void _winograd_gradient_factors(Py_ssize_t kernel, const void *x, Py_ssize_t x_line, Py_ssize_t n_channels,
@@ -393,6 +403,7 @@ cdef double _fma_chains(Py_ssize_t n) noexcept nogil:
 cdef Kernels kernels
 kernels.itemsize = sizeof(real)
 kernels.lanes = LANES
+kernels.plane_vectors = plane_vectors
 kernels.product = _product
 kernels.convolve_lines = _convolve_lines
 kernels.least_line = least_line
@@ -408,6 +419,7 @@ kernels.dots = _dots
 kernels.column_sums = _column_sums
 kernels.winograd_input = _winograd_input
 kernels.winograd_weights = _winograd_weights
+kernels.winograd_products = _winograd_products
 kernels.winograd_output = _winograd_output
 kernels.winograd_gradient_factors = _winograd_gradient_factors
 kernels.winograd_gradient = _winograd_gradient

@@ -125,6 +125,7 @@ ctypedef void (*Multiply)(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_colu
 cdef struct Kernels:
     Py_ssize_t itemsize
     Py_ssize_t lanes
+    Py_ssize_t plane_vectors        # vectors of filters that share a read of the planes in Winograd's algorithm
 
     Multiply product
     # The same; meanwhile n_ahead cache lines that the caller reads next come into the second cache.
@@ -151,12 +152,16 @@ cdef struct Kernels:
                         void *sums) noexcept nogil
 
     void (*winograd_input)(Py_ssize_t kernel, const void *x, Py_ssize_t line, Py_ssize_t n_channels,
-                           Py_ssize_t tile_rows, Py_ssize_t tile_columns, void *v, Py_ssize_t plane) noexcept nogil
+                           Py_ssize_t tile_rows, Py_ssize_t tile_columns, void *v, Py_ssize_t plane,
+                           Py_ssize_t block) noexcept nogil
     void (*winograd_weights)(Py_ssize_t kernel, const void *w, Py_ssize_t n_channels, Py_ssize_t n_filters,
-                             bint reverse, void *u) noexcept nogil
-    void (*winograd_output)(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t n_filters, const void *bias,
-                            void *y, Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines, Py_ssize_t n_pixels,
-                            bint relu) noexcept nogil
+                             bint reverse, void *u, Py_ssize_t plane) noexcept nogil
+    void (*winograd_products)(Py_ssize_t n_tiles, Py_ssize_t n_channels, Py_ssize_t n_filters, const void *v,
+                              Py_ssize_t v_plane, const void *u, Py_ssize_t u_plane, void *m, Py_ssize_t m_plane,
+                              Py_ssize_t block) noexcept nogil
+    void (*winograd_output)(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t block, Py_ssize_t n_filters,
+                            const void *bias, void *y, Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines,
+                            Py_ssize_t n_pixels, bint relu) noexcept nogil
     void (*winograd_gradient_factors)(Py_ssize_t kernel, const void *x, Py_ssize_t x_line, Py_ssize_t n_channels,
                                       const void *dz, Py_ssize_t dz_line, Py_ssize_t n_filters, Py_ssize_t tile_rows,
                                       Py_ssize_t tile_columns, void *v, Py_ssize_t v_plane, void *z,

@@ -20,13 +20,13 @@
 
 SKCONV_TRANSFORM skconv_winograd_bt(const skconv_vec d[6], skconv_vec o[6])
 {
-    const skconv_vec p = d[4] - 4 * d[2], q = d[3] - 4 * d[1], r = d[4] - d[2], s = 2 * (d[3] - d[1]);
-    o[0] = 4 * d[0] - 5 * d[2] + d[4];
+    const skconv_vec p = d[4] - 4 * d[2], q = d[3] - 4 * d[1], r = d[4] - d[2], s = d[3] - d[1];
+    o[0] = r + 4 * (d[0] - d[2]); /* 4 d0 - 5 d2 + d4 */
     o[1] = p + q;
     o[2] = p - q;
-    o[3] = r + s;
-    o[4] = r - s;
-    o[5] = 4 * d[1] - 5 * d[3] + d[5];
+    o[3] = r + 2 * s;
+    o[4] = r - 2 * s;
+    o[5] = (d[5] - d[3]) - 4 * s; /* 4 d1 - 5 d3 + d5 */
 }
 
 SKCONV_TRANSFORM skconv_winograd_g(int kernel, const skconv_vec *g, skconv_vec o[6])

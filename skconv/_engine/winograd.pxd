@@ -17,14 +17,14 @@ cdef class Winograd:
         Py_ssize_t max_lines
         Py_ssize_t max_tiles
         Py_ssize_t n_together           # blocks that share a product
-        Py_ssize_t v_plane              # elements between planes of x and of the result
+        Py_ssize_t block                # elements between vectors of channels or filters in a plane
+        Py_ssize_t v_plane              # elements between planes of x, of the weights and of the result
+        Py_ssize_t u_plane
         Py_ssize_t m_plane
+        Py_ssize_t m                    # where the result's planes begin in scratch, in elements
         readonly Py_ssize_t scratch_size
         Tables tables
-        Product product                 # over channels
-        Py_ssize_t *v_rows
-        Py_ssize_t *m_rows
-        char *u                         # (36, n_channels, n_filters)
+        char *u                         # the transformed weights
 
     cdef Py_ssize_t _tiles_along(self, Py_ssize_t n_pixels) noexcept nogil
     cdef void prepare(self, const char *w, bint reverse) noexcept nogil

@@ -6,7 +6,7 @@ Both kinds of kernel have tiles of 6x6 inputs and the same transform of them, so
 tile has, and the transforms of weights and results.
 
 For a block of lines: transform the tiles of the input into 36 planes, multiply every plane by the weights of that
-plane (an ordinary product, tiles x channels x filters), transform back. Blocks are small enough that the planes stay
+plane (tiles x channels x filters, by winograd_product.h), transform back. Blocks are small enough that the planes stay
 in the second-level cache.
 
 The result differs from the direct sum by rounding: about 1e-5 of the largest value in float32 (tests hold it to
@@ -63,8 +63,6 @@ cdef class Winograd:
     """
 
     def __init__(self, kernels, *, kernel, n_channels, n_filters, line, width, max_lines, n_together):
-        cdef Py_ssize_t i
-        cdef Run *run
         self.kernel = kernel
         self.side = tile_side(kernel)
         self.k = kernels_of(kernels)
@@ -76,25 +74,28 @@ cdef class Winograd:
         self.max_lines = max_lines
         self.n_together = n_together
         self.max_tiles = n_together * self.n_tiles(max_lines)
+        lanes, itemsize = self.k.lanes, self.k.itemsize
+        n_in, n_out = -(-n_channels // lanes) * lanes, -(-n_filters // lanes) * lanes
         self.tables = Tables()
-        run = self.tables.runs(1)
-        self.product = Product(run, 1, n_channels, 1, n_filters)
-        self.v_rows = self.tables.sizes(self.max_tiles)
-        self.m_rows = self.tables.sizes(self.max_tiles)
-        for i in range(self.max_tiles):
-            self.v_rows[i] = i * n_channels
-            self.m_rows[i] = i * n_filters
-        self.u = self.tables.bytes((36 * n_channels * n_filters + 64) * self.k.itemsize)
-        self.v_plane = plane_of(self.max_tiles * n_channels, self.k.itemsize)
-        self.m_plane = plane_of(self.max_tiles * n_filters, self.k.itemsize)
-        self.scratch_size = 36 * (self.v_plane + self.m_plane) * self.k.itemsize
+        self.u_plane = plane_of(n_channels * n_out, itemsize)
+        self.u = self.tables.bytes((36 * self.u_plane + 64) * itemsize)
+        self.block = self.max_tiles * lanes
+        if n_out <= self.k.plane_vectors * lanes:
+            # The result takes the place of the input: half the memory of the first cache.
+            self.v_plane = self.m_plane = plane_of(self.max_tiles * max(n_in, n_out), itemsize)
+            self.m = 0
+            self.scratch_size = 36 * self.v_plane * itemsize
+        else:
+            self.v_plane, self.m_plane = (plane_of(self.max_tiles * n, itemsize) for n in (n_in, n_out))
+            self.m = 36 * self.v_plane
+            self.scratch_size = 36 * (self.v_plane + self.m_plane) * itemsize
 
     cdef Py_ssize_t _tiles_along(self, Py_ssize_t n_pixels) noexcept nogil:
         return (n_pixels + self.side - 1) // self.side
 
     cdef void prepare(self, const char *w, bint reverse) noexcept nogil:
         """Transform the weights, (kernel**2, n_channels, n_filters)."""
-        self.k.winograd_weights(self.kernel, w, self.n_channels, self.n_filters, reverse, self.u)
+        self.k.winograd_weights(self.kernel, w, self.n_channels, self.n_filters, reverse, self.u, self.u_plane)
 
     cdef Py_ssize_t n_tiles(self, Py_ssize_t n_lines) noexcept nogil:
         """Of a block."""
@@ -104,23 +105,18 @@ cdef class Winograd:
         """Transform what n_lines of the result see, as the tiles from `first` on; x points at what the first tap of the
         first pixel sees."""
         self.k.winograd_input(self.kernel, x, self.line, self.n_channels, self._tiles_along(n_lines), self.tile_columns,
-                              scratch + first * self.n_channels * self.k.itemsize, self.v_plane)
+                              scratch + first * self.k.lanes * self.k.itemsize, self.v_plane, self.block)
 
     cdef void multiply(self, Py_ssize_t n_tiles, char *scratch) noexcept nogil:
         """By the weights, all tiles that are loaded."""
-        cdef:
-            Py_ssize_t v_plane = self.v_plane * self.k.itemsize, m_plane = self.m_plane * self.k.itemsize, i
-            Py_ssize_t u_plane = self.n_channels * self.n_filters * self.k.itemsize
-            char *m = scratch + 36 * v_plane
-        for i in range(36):
-            self.k.product(&self.product, n_tiles, self.n_filters, scratch + i * v_plane, self.v_rows,
-                           self.u + i * u_plane, START_AT_ZERO, NULL, m + i * m_plane, self.m_rows, False)
+        self.k.winograd_products(n_tiles, self.n_channels, self.n_filters, scratch, self.v_plane, self.u, self.u_plane,
+                                 scratch + self.m * self.k.itemsize, self.m_plane, self.block)
 
     cdef void store(self, Py_ssize_t first, Py_ssize_t n_lines, const char *bias, char *y, Py_ssize_t y_line,
                     Py_ssize_t y_pixel, bint relu, const char *scratch) noexcept nogil:
         """Transform the tiles from `first` on back into n_lines of the result."""
-        self.k.winograd_output(self.kernel, scratch + (36 * self.v_plane + first * self.n_filters) * self.k.itemsize,
-                               self.m_plane, self.n_filters, bias, y, y_line, y_pixel, n_lines, self.width, relu)
+        self.k.winograd_output(self.kernel, scratch + (self.m + first * self.k.lanes) * self.k.itemsize, self.m_plane,
+                               self.block, self.n_filters, bias, y, y_line, y_pixel, n_lines, self.width, relu)
 
     cdef void run(self, const char *x, Py_ssize_t x_sample, Py_ssize_t n, Py_ssize_t n_lines, char *y,
                   Py_ssize_t y_sample, Py_ssize_t y_line, Py_ssize_t y_pixel, char *scratch) noexcept nogil:

@@ -1,11 +1,14 @@
 """Winograd's transforms over the tiles of a block of lines, see winograd.h for the formula.
 
-Planes: the values of a transformed tile (36; 16 or 49 for the weights' gradient) lie `plane` elements apart, and in
-each plane the tiles follow each other, so that the products in between are as many ordinary ones, rows of tiles by
-channels times channels by filters.
+Planes: the values of a transformed tile (36; 16 or 49 for the weights' gradient) lie `plane` elements apart, so that
+the products in between are as many small ones, tiles by channels times channels by filters. In a plane, vectors of channels
+or filters lie `block` elements apart, and in such a block the vectors of the tiles follow each other; the last one
+overlaps its neighbour where the channels do not fill it (there must be a whole vector of them). Transformed weights are
+rows of one to PLANE_VECTORS vectors, as the tiles of winograd_product.h want them.
 
-Loop order: tiles, then vectors of channels; the last vector overlaps its neighbour where the channels do not fill it
-(there must be a whole vector of them). Kernels are 3 or 5 pixels wide: each width is compiled apart.
+The weights' gradient has planes of tiles by channels instead, and ordinary products.
+
+Loop order: tiles, then vectors of channels. Kernels are 3 or 5 pixels wide: each width is compiled apart.
 """
 from .product cimport LANES, TILE_SIZE
 from .real cimport real
@@ -22,6 +25,15 @@ cdef extern from "winograd.h" nogil:
     void tile_dz "skconv_winograd_dz"(const real *dz, Py_ssize_t line, Py_ssize_t pixel, real *z, Py_ssize_t plane)
     void tile_gradient "skconv_winograd_gradient"(int kernel, const real *m, Py_ssize_t plane, real *g, Py_ssize_t tap)
 
+cdef extern from "winograd_product.h" nogil:
+    ctypedef void (*PlaneTile "skconv_plane_tile")(const real *v, Py_ssize_t v_block, Py_ssize_t n_channels,
+                                                   const real *u, real *m, Py_ssize_t m_block)
+    enum:
+        PLANE_ROWS "(SKCONV_PLANE_ROWS + 1)"
+    const PlaneTile[5][PLANE_ROWS] plane_tiles "skconv_plane_tiles"
+    const Py_ssize_t[5] plane_rows "skconv_plane_rows"
+    const Py_ssize_t plane_vectors "skconv_plane_vectors"
+
 
 cdef inline Py_ssize_t next_vector(Py_ssize_t c, Py_ssize_t n) noexcept nogil:
     """The start of the vector after the one at c; n or more where that was the last."""
@@ -35,17 +47,26 @@ cdef inline void winograd_input(
     Py_ssize_t n_channels,
     Py_ssize_t tile_rows,
     Py_ssize_t tile_columns,
-    real *v,                        # (36, tiles, n_channels)   OUT
+    real *v,                        # (36, blocks, tiles, LANES)   OUT
     Py_ssize_t plane,
+    Py_ssize_t block,
 ) noexcept nogil:
-    cdef Py_ssize_t i, j, c, side = 7 - kernel
+    cdef:
+        Py_ssize_t i, j, c, side = 7 - kernel
+        real *out
     for i in range(tile_rows):
         for j in range(tile_columns):
+            out = v
             c = 0
             while c < n_channels:
-                tile_input(x + side * (i * line + j * n_channels) + c, line, n_channels, v + c, plane)
+                tile_input(x + side * (i * line + j * n_channels) + c, line, n_channels, out, plane)
+                out += block
                 c = next_vector(c, n_channels)
-            v += n_channels
+            v += LANES
+
+
+cdef inline Py_ssize_t n_vectors(Py_ssize_t n) noexcept nogil:
+    return (n + LANES - 1) // LANES
 
 
 cdef inline void winograd_weights(
@@ -54,27 +75,66 @@ cdef inline void winograd_weights(
     Py_ssize_t n_channels,
     Py_ssize_t n_filters,
     bint reverse,                   # the taps from the last one backwards: a kernel turned by half a circle
-    real *u,                        # (36, n_channels, n_filters)   OUT
+    real *u,                        # (36, groups of vectors, n_channels, vectors of a group, LANES)   OUT
+    Py_ssize_t plane,
 ) noexcept nogil:
-    cdef Py_ssize_t _, f, plane = n_channels * n_filters, tap = -plane if reverse else plane
+    cdef:
+        Py_ssize_t _, f, k, n = n_vectors(n_filters), width, tap = n_channels * n_filters
+        const real *g
+        real *out
     if reverse:
-        w += (kernel * kernel - 1) * plane
-    for _ in range(n_channels):
-        f = 0
-        while f < n_filters:
+        w += (kernel * kernel - 1) * tap
+        tap = -tap
+    for k in range(n):
+        width = min(plane_vectors, n - k // plane_vectors * plane_vectors)
+        f = min(k * LANES, n_filters - LANES)
+        out = u + (k // plane_vectors * plane_vectors * n_channels + k % plane_vectors) * LANES
+        g = w + f
+        for _ in range(n_channels):
             if kernel == 3:
-                tile_weights(3, w + f, tap, u + f, plane)
+                tile_weights(3, g, tap, out, plane)
             else:
-                tile_weights(5, w + f, tap, u + f, plane)
-            f = next_vector(f, n_filters)
-        w += n_filters
-        u += n_filters
+                tile_weights(5, g, tap, out, plane)
+            g += n_filters
+            out += width * LANES
+
+
+cdef inline void winograd_products(
+    Py_ssize_t n_tiles,
+    Py_ssize_t n_channels,
+    Py_ssize_t n_filters,
+    const real *v,                  # (36, blocks, tiles, LANES)
+    Py_ssize_t v_plane,
+    const real *u,                  # as winograd_weights leaves them
+    Py_ssize_t u_plane,
+    real *m,                        # (36, blocks, tiles, LANES); v, where the filters are one group of vectors   OUT
+    Py_ssize_t m_plane,
+    Py_ssize_t block,               # of v and m
+) noexcept nogil:
+    """Loop order: planes, groups of vectors of filters, tiles of nearly equal height."""
+    cdef Py_ssize_t _, k, i, t, n = n_vectors(n_filters), width, height, n_heights
+    for _ in range(36):
+        k = 0
+        while k < n:
+            width = min(plane_vectors, n - k)
+            n_heights = (n_tiles + plane_rows[width] - 1) // plane_rows[width]
+            t = 0
+            for i in range(n_heights):
+                height = (n_tiles - t) // (n_heights - i)
+                plane_tiles[width][height](v + t * LANES, block, n_channels, u + k * n_channels * LANES,
+                                           m + k * block + t * LANES, block)
+                t += height
+            k += width
+        v += v_plane
+        u += u_plane
+        m += m_plane
 
 
 cdef inline void winograd_output(
     Py_ssize_t kernel,
-    const real *m,                  # (36, tiles, n_filters)
+    const real *m,                  # (36, blocks, tiles, LANES)
     Py_ssize_t plane,
+    Py_ssize_t block,
     Py_ssize_t n_filters,
     const real *bias,               # (n_filters,) or NULL
     real *y,                        # n_lines of n_pixels   OUT
@@ -86,21 +146,24 @@ cdef inline void winograd_output(
 ) noexcept nogil:
     cdef:
         Py_ssize_t i = 0, j, f, side = 7 - kernel
+        const real *first
         const real *start
         real *out
     while i < n_lines:
         j = 0
         while j < n_pixels:
+            first = m
             f = 0
             while f < n_filters:
                 start = NULL if bias == NULL else bias + f
                 out = y + i * line + j * pixel + f
                 if kernel == 3:
-                    tile_output(3, m + f, plane, start, out, line, pixel, n_lines - i, n_pixels - j, relu)
+                    tile_output(3, first, plane, start, out, line, pixel, n_lines - i, n_pixels - j, relu)
                 else:
-                    tile_output(5, m + f, plane, start, out, line, pixel, n_lines - i, n_pixels - j, relu)
+                    tile_output(5, first, plane, start, out, line, pixel, n_lines - i, n_pixels - j, relu)
+                first += block
                 f = next_vector(f, n_filters)
-            m += n_filters
+            m += LANES
             j += side
         i += side
 
