@@ -353,6 +353,14 @@ def test_chart_of_nothing(peers):
     assert chart.svg(a_run()).endswith("</svg>\n")
 
 
+@pytest.mark.parametrize("n_pixels, kernel_size, padding", [(5, 3, 1), (4, 5, 2), (7, 2, 0), (2, 7, 3)])
+def test_taps_on_the_padding_are_told_apart(peers, n_pixels, kernel_size, padding):
+    (networks,) = peers("networks")
+    layer = networks.Conv(n_filters=1, kernel_size=kernel_size, padding=padding)
+    ones = np.ones((1, n_pixels, 1)), np.ones((kernel_size, 1, 1))
+    assert networks.taps_inside(n_pixels, layer) == reference.conv(*ones, pad_before=padding, pad_after=padding).sum()
+
+
 @pytest.mark.parametrize("name", ["digits", "keras", "cifar", "lenet5"])
 def test_weights_of_the_race_fit_the_networks(peers, name):
     networks, predict = peers("networks", "predict")

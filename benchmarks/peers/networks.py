@@ -74,10 +74,22 @@ NETWORKS = {
 }
 
 
-def products(name):
+def taps_inside(n_pixels, layer):
+    """Of all taps of all output pixels along an axis, how many see a pixel of the image."""
+    n = n_pixels + 2 * layer.padding - layer.kernel_size + 1
+    return sum(0 <= o + tap - layer.padding < n_pixels for o in range(n) for tap in range(layer.kernel_size))
+
+
+def products(name, padding=True):
     """Return for every layer with weights how many multiply-adds its forward pass takes for one image.
 
-    Direct convolution is counted, padding included: every filter tap at every output position.
+    Direct convolution is counted: every filter tap at every output position.
+
+    Parameters
+    ----------
+    name : str
+    padding : bool, default=True
+        Whether taps on the padding count, too.
 
     Returns
     -------
@@ -88,10 +100,12 @@ def products(name):
     counts = []
     for layer in (*network.layers, Hidden(network.n_classes)):
         if isinstance(layer, Conv):
+            inside = taps_inside(height, layer) * taps_inside(width, layer)
             height += 2 * layer.padding - layer.kernel_size + 1
             width += 2 * layer.padding - layer.kernel_size + 1
+            n_taps = height * width * layer.kernel_size**2 if padding else inside
             n_weights = layer.kernel_size**2 * n_channels * layer.n_filters
-            counts.append((height * width * n_weights, n_weights))
+            counts.append((n_taps * n_channels * layer.n_filters, n_weights))
             n_channels = layer.n_filters
         elif isinstance(layer, Pool):
             height //= layer.kernel_size
@@ -103,13 +117,13 @@ def products(name):
     return counts
 
 
-def training_operations(name):
-    """Return the floating-point operations of training on one image.
+def training_operations(name, padding=True):
+    """Return the floating-point operations of training on one image; `padding` as for `products`.
 
     A multiply-add is two operations. Each layer runs forward, and computes the gradient to its weights and the one to
     its input; the first layer needs no gradient to its input. Pooling, activations and the optimiser are not counted.
     """
-    first, *others = (multiply_adds for multiply_adds, _ in products(name))
+    first, *others = (multiply_adds for multiply_adds, _ in products(name, padding))
     return 2 * (2 * first + 3 * sum(others))
 
 

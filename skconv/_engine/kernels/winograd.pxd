@@ -1,10 +1,10 @@
 """Winograd's transforms over the tiles of a block of lines, see winograd.h for the formula.
 
 Planes: the values of a transformed tile (36; 16 or 49 for the weights' gradient) lie `plane` elements apart, so that
-the products in between are as many small ones, tiles by channels times channels by filters. In a plane, vectors of channels
-or filters lie `block` elements apart, and in such a block the vectors of the tiles follow each other; the last one
-overlaps its neighbour where the channels do not fill it (there must be a whole vector of them). Transformed weights are
-rows of one to PLANE_VECTORS vectors, as the tiles of winograd_product.h want them.
+the products in between are as many small ones, tiles by channels times channels by filters. In a plane, vectors of
+channels or filters lie `block` elements apart, and in such a block the vectors of the tiles follow each other; the last
+one overlaps its neighbour where the channels do not fill it (there must be a whole vector of them). Transformed weights
+are rows of one to PLANE_VECTORS vectors, as the tiles of winograd_product.h want them.
 
 The weights' gradient has planes of tiles by channels instead, and ordinary products.
 
