@@ -7,7 +7,7 @@ import pytest
 
 import reference
 from builders import convolution, fill_with_integers, geometry, integers
-from skconv._engine import margins
+from skconv._engine import lines, margins
 from skconv._network import Network
 from skconv._plan import Plan
 
@@ -96,6 +96,18 @@ def test_last_samples_are_shared(monkeypatch, n_samples, n_threads):
     alone = network.predict(x)
     monkeypatch.setattr("skconv._network.effective_n_threads", lambda: n_threads)
     np.testing.assert_array_equal(network.predict(x), alone)
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_margins_of_a_line(size, kernel):
+    for before in range(9):
+        for out in range(1, 16):
+            seen = [i - before for i in range(out + kernel - 1)]
+            left, right = lines.margins_of_line(kernel, size, out, before)
+            half = kernel // 2
+            assert left == all(i < 0 for i in seen[:half])
+            assert right == all(i >= size for i in seen[-half:])
 
 
 @pytest.mark.parametrize("size", range(1, 9))

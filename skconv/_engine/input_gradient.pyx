@@ -13,6 +13,7 @@ from libc.string cimport memset
 from .clipping import gradient_clippings
 from .layer cimport Tables, kernels_of
 from .lines cimport LineByLine, goes_by_lines
+from .lines import margins_of_line
 from .side_by_side cimport SideBySide
 from .table cimport START_AT_ZERO, Product, Run
 
@@ -119,6 +120,7 @@ cdef class InputGradient:
                             kernels, row_offsets=[(runs[i].a, runs[i].b) for i in range(0, n_taps, kernel[2])],
                             kernel=kernel[2], n_channels=n_filters, x_pixel=n_filters, x_line=dz_line,
                             w_tap=-n_filters * n_channels, w_channel=n_channels, n_columns=n_channels, width=size[2],
+                            margins=margins_of_line(kernel[2], out[2], size[2], kernel[2] - 1 - phase.dz_first[2]),
                             y_pixel=n_channels, y_line=size[2] * n_channels, kernel_rows=kernel_rows)
                         self.clipped = self.clipped_lines = None
                     phase.dz_rows = self.tables.sizes(phase.block * phase.n[2])

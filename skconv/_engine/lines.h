@@ -21,13 +21,23 @@
 
 typedef void (*skconv_line)(const skconv_run *rows, ptrdiff_t n_rows, ptrdiff_t n_channels, const skconv_real *x,
                             ptrdiff_t x_pixel, const skconv_real *w, ptrdiff_t w_tap, ptrdiff_t w_channel,
-                            const skconv_real *bias, skconv_real *y, ptrdiff_t y_pixel, int relu);
+                            const skconv_real *bias, skconv_real *y, ptrdiff_t y_pixel, int relu, int left, int right);
+
+/* What neighbour j gives to the results whose taps it falls on. */
+#define SKCONV_LINE_PIXEL(MR, NV, KW)                                                                                 \
+    {                                                                                                                 \
+        skconv_vec value = *xp - (skconv_vec){0};                                                                     \
+        SKCONV_KEEP(value);                                                                                           \
+        SKCONV_UNROLL for (int t = KW - 1; t >= 0; t--)                                                               \
+            if (j >= t && j - t < MR)                                                                                 \
+                SKCONV_UNROLL for (int v = 0; v < NV; v++) SKCONV_FMA(acc[j - t][v], value, wv[t][v]);                \
+    }
 
 #define SKCONV_LINE(MR, NV, KW)                                                                                       \
     __attribute__((noinline)) static void skconv_line_##MR##x##NV##_##KW(                                             \
         const skconv_run *restrict rows, ptrdiff_t n_rows, ptrdiff_t n_channels, const skconv_real *restrict x,       \
         ptrdiff_t x_pixel, const skconv_real *restrict w, ptrdiff_t w_tap, ptrdiff_t w_channel,                       \
-        const skconv_real *restrict bias, skconv_real *restrict y, ptrdiff_t y_pixel, int relu)                       \
+        const skconv_real *restrict bias, skconv_real *restrict y, ptrdiff_t y_pixel, int relu, int left, int right)  \
     {                                                                                                                 \
         skconv_vec acc[MR][NV];                                                                                       \
         SKCONV_UNROLL for (int v = 0; v < NV; v++)                                                                    \
@@ -47,14 +57,14 @@ typedef void (*skconv_line)(const skconv_run *rows, ptrdiff_t n_rows, ptrdiff_t 
                         wv[t][v] = *(const skconv_vec *)(wc + t * w_tap + v * SKCONV_LANES);                          \
                         SKCONV_KEEP(wv[t][v]);                                                                        \
                     }                                                                                                 \
-                SKCONV_UNROLL for (int j = 0; j < MR + KW - 1; j++, xp += x_pixel)                                    \
-                {                                                                                                     \
-                    skconv_vec value = *xp - (skconv_vec){0};                                                         \
-                    SKCONV_KEEP(value);                                                                               \
-                    SKCONV_UNROLL for (int t = KW - 1; t >= 0; t--)                                                   \
-                        if (j >= t && j - t < MR)                                                                     \
-                            SKCONV_UNROLL for (int v = 0; v < NV; v++) acc[j - t][v] += value * wv[t][v];             \
-                }                                                                                                     \
+                if (left)                                                                                             \
+                    xp += KW / 2 * x_pixel;                                                                           \
+                else                                                                                                  \
+                    SKCONV_UNROLL for (int j = 0; j < KW / 2; j++, xp += x_pixel) SKCONV_LINE_PIXEL(MR, NV, KW)       \
+                SKCONV_UNROLL for (int j = KW / 2; j < MR + KW / 2; j++, xp += x_pixel) SKCONV_LINE_PIXEL(MR, NV, KW) \
+                if (!right)                                                                                           \
+                    SKCONV_UNROLL for (int j = MR + KW / 2; j < MR + KW - 1; j++, xp += x_pixel)                      \
+                        SKCONV_LINE_PIXEL(MR, NV, KW)                                                                 \
             }                                                                                                         \
         }                                                                                                             \
         if (relu) { /* x < 0 ? 0 : x keeps NaN */                                                                     \

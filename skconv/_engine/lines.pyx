@@ -1,6 +1,7 @@
 """Convolutions whose rows of taps stay in registers while a line of pixels passes (lines.h): output and input gradient.
 
-Every sum goes by rows of the kernel, channels, taps, and leaves out the rows that fall on the margin.
+Every sum goes by rows of the kernel, channels, taps, and leaves out the rows that fall on the margin. Of the columns
+that a line sees, the first and last half of the kernel's width are left out where padding covers them, as "same" does.
 """
 from .layer cimport Tables, kernels_of, n_alike
 from .margins import kernel_rows_inside
@@ -10,6 +11,15 @@ from .table cimport Lines, Run
 cpdef bint goes_by_lines(kernels, Py_ssize_t kernel, Py_ssize_t width, Py_ssize_t n_columns):
     """Whether there are kernels for `kernel` taps a row and `n_columns` filters, on lines of `width` pixels."""
     return kernel in (3, 5, 7) and width >= kernels_of(kernels).least_line(kernel, n_columns)
+
+
+def margins_of_line(Py_ssize_t kernel, Py_ssize_t size, Py_ssize_t out, Py_ssize_t before):
+    """Whether the first, and the last, `kernel // 2` pixels that a line of `out` results sees fall on the margin.
+
+    >>> margins_of_line(5, 9, 9, 2), margins_of_line(5, 9, 7, 1)
+    ((True, True), (False, False))
+    """
+    return before >= kernel // 2, out + kernel - 1 - before - size >= kernel // 2
 
 
 def forward_lines(kernels, *, size, out, kernel, stride, dilation, before, n_groups, n_channels, n_filters, x_lines,
@@ -38,7 +48,7 @@ def forward_lines(kernels, *, size, out, kernel, stride, dilation, before, n_gro
     return LineByLine(
         kernels, row_offsets=rows, kernel=kernel[2], n_channels=n_channels, x_pixel=n_channels,
         x_line=stride[1] * x_lines[1], w_tap=n_channels * n_filters, w_channel=n_filters, n_columns=n_columns,
-        width=out[2], y_pixel=y_pixel, y_line=y_line,
+        width=out[2], margins=margins_of_line(kernel[2], size[2], out[2], before[2]), y_pixel=y_pixel, y_line=y_line,
         kernel_rows=kernel_rows_inside(size, out, kernel, stride, dilation, before))
 
 
@@ -60,6 +70,8 @@ cdef class LineByLine:
         Filters, or channels of the gradient.
     width : int
         Pixels of a line of the result.
+    margins : 2 bools
+        As `margins_of_line`.
     y_pixel, y_line : int
         Elements from one pixel, and one line, of the result to the next.
     kernel_rows : list of (first, end) or None
@@ -67,7 +79,7 @@ cdef class LineByLine:
     """
 
     def __init__(self, kernels, *, row_offsets, kernel, n_channels, x_pixel, x_line, w_tap, w_channel, n_columns, width,
-                 y_pixel, y_line, kernel_rows):
+                 margins, y_pixel, y_line, kernel_rows):
         cdef:
             Py_ssize_t i
             Run *rows
@@ -81,6 +93,7 @@ cdef class LineByLine:
         self.lines.x_pixel, self.lines.x_line = x_pixel, x_line
         self.lines.w_tap, self.lines.w_channel = w_tap, w_channel
         self.lines.n_columns, self.lines.width = n_columns, width
+        self.lines.left, self.lines.right = margins
         self.lines.y_pixel, self.lines.y_line = y_pixel, y_line
         if kernel_rows is not None:
             self.kernel_rows = self.tables.runs(len(kernel_rows))

@@ -91,6 +91,8 @@ cdef struct Lines:
     Py_ssize_t width            # pixels
     Py_ssize_t y_pixel
     Py_ssize_t y_line
+    bint left                   # whether the first kernel / 2 pixels that a line sees fall on the margin
+    bint right                  # and the last
 
 cdef struct Warp:
     # Where the pixels of a distorted image come from, for axes 0 (down) and 1 (right); coordinates count the margin.

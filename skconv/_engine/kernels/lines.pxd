@@ -12,7 +12,7 @@ from ..table cimport Lines, Run
 cdef extern from "lines.h" nogil:
     ctypedef void (*Line "skconv_line")(const Run *rows, Py_ssize_t n_rows, Py_ssize_t n_channels, const real *x,
                                         Py_ssize_t x_pixel, const real *w, Py_ssize_t w_tap, Py_ssize_t w_channel,
-                                        const real *bias, real *y, Py_ssize_t y_pixel, int relu)
+                                        const real *bias, real *y, Py_ssize_t y_pixel, int relu, int left, int right)
     const Line lines_1 "skconv_lines_1"[3][15]
     const Line lines_2 "skconv_lines_2"[3][15]
     const Py_ssize_t line_heights "skconv_line_heights"[2][3]
@@ -41,6 +41,7 @@ cdef inline void convolve_lines(
     cdef:
         real[2 * 16 * MAX_LINE] whole   # a tile whose last columns do not exist; no vector has more than 16 lanes
         Py_ssize_t kind = (p.kernel - 3) // 2, f = 0, line, m, i, tile, n_tiles, height, width, max_height, v
+        bint left, right
         const Line *tiles
         const real *at
         real *out
@@ -53,14 +54,16 @@ cdef inline void convolve_lines(
             m = 0
             for tile in range(n_tiles):
                 height = (p.width - m) // (n_tiles - tile)
+                left, right = p.left and tile == 0, p.right and tile == n_tiles - 1
                 at = x + line * p.x_line + m * p.x_pixel
                 out = y + line * p.y_line + m * p.y_pixel + f
                 if width == (v + 1) * LANES:
                     tiles[height](p.rows, p.n_rows, p.n_channels, at, p.x_pixel, w + f, p.w_tap, p.w_channel,
-                                  bias + f if bias != NULL else NULL, out, p.y_pixel, relu)
+                                  bias + f if bias != NULL else NULL, out, p.y_pixel, relu, left, right)
                 else:
                     tiles[height](p.rows, p.n_rows, p.n_channels, at, p.x_pixel, w + f, p.w_tap, p.w_channel,
-                                  bias + f if bias != NULL else NULL, whole, (v + 1) * LANES, relu)
+                                  bias + f if bias != NULL else NULL, whole, (v + 1) * LANES, relu, left,
+                                  right)
                     for i in range(height):
                         copy_pixel(whole + i * (v + 1) * LANES, width, out + i * p.y_pixel)
                 m += height
