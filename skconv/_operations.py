@@ -135,8 +135,14 @@ class Convolution(Weighted):
 
         That depends on the machine, this does not. A value that is not finite then reaches the pixels beside it.
         """
-        if self.algorithm == "direct" or self.groups > 1 or self.window.kernel_size[-1] == 1:
-            return False  # neighbours whose windows do not overlap have nothing to share
+        # Neighbours whose windows do not overlap have nothing to share, forward.
+        return self.window.kernel_size[-1] > 1 and self.gradients_share_vectors
+
+    @property
+    def gradients_share_vectors(self):
+        """Whether pixels may share a vector in the backward pass, where 1x1 kernels gain fuller vectors by it."""
+        if self.algorithm == "direct" or self.groups > 1:
+            return False
         return 2 * min(self.in_shape[-1], self.out_shape[-1]) <= _LONGEST_VECTOR
 
     def describe(self):

@@ -450,7 +450,7 @@ class Plan:
                 pool=None if step.pool is None else window_in_3d(step.pool.window),
                 groups=operation.groups * step.repeats, connections=operation.connections,
                 max_samples=self.chunk if goes_back else 0, learns=step.learns,
-                is_winograd=step.is_winograd, shares_vectors=operation.shares_vectors, **index, **common,
+                is_winograd=step.is_winograd, shares_vectors=operation.gradients_share_vectors, **index, **common,
             )  # fmt: skip
         if isinstance(operation, DenseProduct):
             return DenseLayer(

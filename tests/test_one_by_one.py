@@ -5,6 +5,7 @@ import pytest
 
 import reference
 from builders import convolution, fill_with_integers, integers, pool, pool_geometry
+from skconv import _engine
 from skconv._network import Network
 
 # Channels and filters: rows of both kinds, all tails of vectors, pixels that share one, more columns than one block.
@@ -112,3 +113,17 @@ def test_direct_keeps_what_is_not_finite_in_its_pixel(isa, dtype, value):
     expected = np.zeros((5, 7), dtype=bool)
     expected[2, 3] = True
     np.testing.assert_array_equal(~np.isfinite(dx[0]).all(axis=-1), expected)
+
+
+@pytest.mark.parametrize("isa", sorted(set(_engine.available_isas()) & {"avx512", "avx2"}))
+def test_pixels_of_few_channels_share_vectors(isa):
+    """What is not finite shows it: it reaches neighbours, which it must not forward."""
+    operation = convolution((5, 7, 2), 3, kernel_size=1)
+    assert operation.gradients_share_vectors
+    assert not operation.shares_vectors
+    network = Network([operation], dtype="float32", isa=isa)
+    fill_with_integers(network, np.random.default_rng(0))
+    dy = np.ones((1, *operation.out_shape), dtype=np.float32)
+    dy[0, 2, 3, 1] = np.inf
+    dx, _ = network.backward(np.ones((1, *operation.in_shape), dtype=np.float32), dy)
+    assert np.isnan(dx[0]).all(axis=-1).sum() > 1
