@@ -9,8 +9,10 @@
  * AVX-512, GFLOP/s on data in the first cache, of 217, tile and line: 3x3 of 3 channels, 16 filters 128 and 173; 6
  * channels 138 and 184; 5x5 of 16 channels 145 and 190; 6 channels, 64 filters of 3x3 165 and 192.
  *
- * MR * NV accumulators, KW * NV weights and one value of x must fit the registers. Lines are cut into tiles of nearly
- * equal height, so half the largest height, rounded up, is the least.
+ * MR * NV accumulators, KW * NV weights and one value of x should fit the registers. In 16 of them, 5 or 7 taps leave
+ * room for 10 or 8 sums, hardly enough for the latency of a multiply-add: longer lines leave some weights in memory.
+ * Lines are cut into tiles of nearly equal height, so half the largest height, rounded up, is the least; a line that
+ * fits a tile higher than that is left whole, because halves of it would be too short.
  */
 #ifndef SKCONV_LINES_H
 #define SKCONV_LINES_H
@@ -23,6 +25,21 @@ typedef void (*skconv_line)(const skconv_run *rows, ptrdiff_t n_rows, ptrdiff_t 
                             ptrdiff_t x_pixel, const skconv_real *w, ptrdiff_t w_tap, ptrdiff_t w_channel,
                             const skconv_real *bias, skconv_real *y, ptrdiff_t y_pixel, int relu, int left, int right);
 
+/* Taps whose weights find a register: all, but for long lines in 16. Few from memory cost nothing, because a
+ * multiply-add loads one itself. */
+#if defined(__AVX512F__) || defined(__ARM_NEON)
+#define SKCONV_HELD(MR, NV, KW) (KW)
+#else
+#define SKCONV_HELD(MR, NV, KW) (MR + KW < 16 ? KW : 15 - MR)
+#endif
+
+/* As SKCONV_FMA, the second factor in memory: GCC would load it into a register that is not there. */
+#if defined(__FMA__)
+#define SKCONV_FMA_MEMORY(acc, x, b) __asm__(SKCONV_FMA_NAME " %2, %1, %0" : "+x"(acc) : "x"(x), "m"(b))
+#else
+#define SKCONV_FMA_MEMORY(acc, x, b) SKCONV_FMA(acc, x, b)
+#endif
+
 /* What neighbour j gives to the results whose taps it falls on. */
 #define SKCONV_LINE_PIXEL(MR, NV, KW)                                                                                 \
     {                                                                                                                 \
@@ -30,7 +47,12 @@ typedef void (*skconv_line)(const skconv_run *rows, ptrdiff_t n_rows, ptrdiff_t 
         SKCONV_KEEP(value);                                                                                           \
         SKCONV_UNROLL for (int t = KW - 1; t >= 0; t--)                                                               \
             if (j >= t && j - t < MR)                                                                                 \
-                SKCONV_UNROLL for (int v = 0; v < NV; v++) SKCONV_FMA(acc[j - t][v], value, wv[t][v]);                \
+                SKCONV_UNROLL for (int v = 0; v < NV; v++)                                                            \
+                    if (t < SKCONV_HELD(MR, NV, KW))                                                                  \
+                        SKCONV_FMA(acc[j - t][v], value, wv[t][v]);                                                   \
+                    else                                                                                              \
+                        SKCONV_FMA_MEMORY(acc[j - t][v], value,                                                       \
+                                          *(const skconv_vec *)(wc + t * w_tap + v * SKCONV_LANES));                  \
     }
 
 #define SKCONV_LINE(MR, NV, KW)                                                                                       \
@@ -51,7 +73,7 @@ typedef void (*skconv_line)(const skconv_run *rows, ptrdiff_t n_rows, ptrdiff_t 
             {                                                                                                         \
                 const skconv_real *xp = xc;                                                                           \
                 skconv_vec wv[KW][NV];                                                                                \
-                SKCONV_UNROLL for (int t = 0; t < KW; t++)                                                            \
+                SKCONV_UNROLL for (int t = 0; t < SKCONV_HELD(MR, NV, KW); t++)                                       \
                     SKCONV_UNROLL for (int v = 0; v < NV; v++)                                                        \
                     {                                                                                                 \
                         wv[t][v] = *(const skconv_vec *)(wc + t * w_tap + v * SKCONV_LANES);                          \
@@ -87,6 +109,7 @@ typedef void (*skconv_line)(const skconv_run *rows, ptrdiff_t n_rows, ptrdiff_t 
 #define SKCONV_LINES_6_12(NV, KW)                                                                                     \
     SKCONV_LINE(6, NV, KW) SKCONV_LINE(7, NV, KW) SKCONV_LINE(8, NV, KW) SKCONV_LINE(9, NV, KW)                       \
     SKCONV_LINE(10, NV, KW) SKCONV_LINE(11, NV, KW) SKCONV_LINE(12, NV, KW)
+#define SKCONV_LINES_6_14(NV, KW) SKCONV_LINES_6_12(NV, KW) SKCONV_LINE(13, NV, KW) SKCONV_LINE(14, NV, KW)
 #define SKCONV_LINES_7_14(NV, KW)                                                                                     \
     SKCONV_LINE(7, NV, KW) SKCONV_LINE(8, NV, KW) SKCONV_LINE(9, NV, KW) SKCONV_LINE(10, NV, KW)                      \
     SKCONV_LINE(11, NV, KW) SKCONV_LINE(12, NV, KW) SKCONV_LINE(13, NV, KW) SKCONV_LINE(14, NV, KW)
@@ -101,13 +124,14 @@ typedef void (*skconv_line)(const skconv_run *rows, ptrdiff_t n_rows, ptrdiff_t 
 #define SKCONV_NAMES_OF_6_12(NV, KW)                                                                                  \
     SKCONV_L(6, NV, KW), SKCONV_L(7, NV, KW), SKCONV_L(8, NV, KW), SKCONV_L(9, NV, KW), SKCONV_L(10, NV, KW),         \
         SKCONV_L(11, NV, KW), SKCONV_L(12, NV, KW)
+#define SKCONV_NAMES_OF_6_14(NV, KW) SKCONV_NAMES_OF_6_12(NV, KW), SKCONV_L(13, NV, KW), SKCONV_L(14, NV, KW)
 #define SKCONV_NAMES_OF_7_14(NV, KW)                                                                                  \
     SKCONV_L(7, NV, KW), SKCONV_L(8, NV, KW), SKCONV_L(9, NV, KW), SKCONV_L(10, NV, KW), SKCONV_L(11, NV, KW),        \
         SKCONV_L(12, NV, KW), SKCONV_L(13, NV, KW), SKCONV_L(14, NV, KW)
 
 /* By (kernel - 3) / 2 and height; and how many columns lines are for. Two vectors of columns do not fit 16 registers.
- * With AVX2, tiles of 6x2 are then faster, 114 to 118 GFLOP/s of 117 on data in the first cache, lines of 7 to 12 pixels
- * 91 to 116; without an instruction that multiplies and adds, lines are. */
+ * With AVX2, tiles of 6x2 are then faster, 114 to 118 GFLOP/s of 117 on data in the first cache, lines of 7 to 12
+ * pixels 91 to 116; without an instruction that multiplies and adds, lines are. */
 enum { SKCONV_MAX_LINE = 14 };
 #if defined(__AVX512F__) || defined(__ARM_NEON)
 SKCONV_LINES_7_14(1, 3) SKCONV_LINES_7_14(1, 5) SKCONV_LINES_7_14(1, 7)
@@ -119,11 +143,11 @@ static const skconv_line skconv_lines_2[3][SKCONV_MAX_LINE + 1] = {
 static const ptrdiff_t skconv_line_heights[2][3] = {{14, 14, 14}, {10, 10, 8}};
 static const ptrdiff_t skconv_most_line_columns = PTRDIFF_MAX;
 #elif defined(__AVX2__)
-SKCONV_LINES_6_12(1, 3) SKCONV_LINES_5_10(1, 5) SKCONV_LINES_4_8(1, 7)
+SKCONV_LINES_6_12(1, 3) SKCONV_LINES_6_14(1, 5) SKCONV_LINES_6_14(1, 7)
 static const skconv_line skconv_lines_1[3][SKCONV_MAX_LINE + 1] = {
-    {SKCONV_NAMES_OF_6_12(1, 3)}, {SKCONV_NAMES_OF_5_10(1, 5)}, {SKCONV_NAMES_OF_4_8(1, 7)}};
+    {SKCONV_NAMES_OF_6_12(1, 3)}, {SKCONV_NAMES_OF_6_14(1, 5)}, {SKCONV_NAMES_OF_6_14(1, 7)}};
 static const skconv_line skconv_lines_2[3][SKCONV_MAX_LINE + 1] = {{NULL}, {NULL}, {NULL}};
-static const ptrdiff_t skconv_line_heights[2][3] = {{12, 10, 8}, {0, 0, 0}};
+static const ptrdiff_t skconv_line_heights[2][3] = {{12, 11, 11}, {0, 0, 0}};
 static const ptrdiff_t skconv_most_line_columns = SKCONV_LANES;
 #else /* a product needs a register of its own */
 SKCONV_LINES_5_10(1, 3) SKCONV_LINES_4_8(1, 5) SKCONV_LINES_3_6(1, 7)

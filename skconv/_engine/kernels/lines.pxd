@@ -50,6 +50,8 @@ cdef inline void convolve_lines(
         width = min(p.n_columns - f, (v + 1) * LANES)
         tiles, max_height = &lines_2[kind][0] if v == 1 else &lines_1[kind][0], line_heights[v][kind]
         n_tiles = (p.width + max_height - 1) // max_height
+        if p.width <= MAX_LINE and tiles[p.width] != NULL:
+            n_tiles = 1
         for line in range(n_lines):
             m = 0
             for tile in range(n_tiles):
