@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from skconv._engine.side_by_side import pixels_per_vector
 
-from builders import convolution, pool
+import reference
+from builders import convolution, fill_with_integers, geometry, integers, pool
 from skconv._network import Network
 
 
@@ -59,3 +60,28 @@ def test_pixels_share_vectors_only_where_that_saves_steps():
     assert pixels_per_vector(16, 6, 5, 3) == 2  # 6 steps twice in place of 5 three times
     assert pixels_per_vector(16, 6, 5, 14, terms=1400) == 1  # more than one pass of a product
     assert pixels_per_vector(16, 6, 5, 3, is_gradient=True) == 2  # 6 steps, and 5 for the pixel that is left
+
+
+@pytest.mark.parametrize("n_samples", [1, 3])
+@pytest.mark.parametrize(
+    ("size", "window"),
+    [
+        ((20, 41), {"kernel_size": 7, "padding": "same"}),
+        ((70, 9), {"kernel_size": 5, "padding": "same"}),
+        ((29, 18), {"kernel_size": (9, 5), "padding": ((7, 2), (1, 5)), "stride": (2, 1)}),
+        ((5, 60), {"kernel_size": (11, 3), "padding": ((9, 6), (1, 1))}),
+        ((30, 20), {"kernel_size": 5, "padding": (6, 2), "dilation": (3, 1)}),
+    ],
+    ids=str,
+)
+def test_weights_gradient_leaves_out_lines(isa, dtype, size, window, n_samples):
+    """Maps of several blocks of lines, rows of the kernel that see none of a block, or of the image."""
+    rng = np.random.default_rng(0)
+    operation = convolution((*size, 5), 3, **window)
+    network = Network([operation], dtype=dtype, isa=isa)
+    fill_with_integers(network, rng)
+    x, dy = integers(rng, n_samples, *operation.in_shape), integers(rng, n_samples, *operation.out_shape)
+    _, gradient = network.backward(x.astype(dtype), dy)
+    (dweights,), _ = network.arrays_of(gradient)
+    expected = reference.conv_backward_weights(x, dy, operation.window.kernel_size, **geometry(operation.window))
+    np.testing.assert_array_equal(dweights, expected)

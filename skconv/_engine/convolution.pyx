@@ -19,6 +19,7 @@ from .convolution_forward cimport BLOCK_PIXELS, ForwardConvolution
 from .input_gradient import phases_of_axis
 from .input_gradient cimport InputGradient
 from .layer cimport Pass, keep_masked, round_up
+from .margins import kernel_rows_inside
 from .one_by_one cimport OneByOneGradients
 from .side_by_side cimport SideBySideGradient
 from .table cimport ADD_TO_RESULT, IDENTITY, Clip, Product, Run
@@ -167,7 +168,9 @@ cdef class Convolution(ForwardConvolution):
         elif n_pixels > 1:
             self.beside_dw = SideBySideGradient(
                 self._kernels, n_pixels=n_pixels, row_offsets=self._kernel_rows(), kernel=self.kernel[2],
-                depth=self.x.channels, n_filters=self.n_filters, width=self.out[2])
+                depth=self.x.channels, n_filters=self.n_filters, width=self.out[2],
+                kernel_rows=None if self.n_together > 1 or self.out[0] > 1 else kernel_rows_inside(
+                    self.x.size, self.out, self.kernel, self.stride, self.dilation, self.before))
             self.beside_offset = self.scratch_size
             self.scratch_size += self.beside_dw.sums_size
         elif self.learns and self.weight_block == self.out[1] and not (self.is_winograd or self.is_depthwise):
@@ -293,7 +296,7 @@ cdef class Convolution(ForwardConvolution):
                 at = self._first_seen(d, h)
                 dz_line = dz + (d * self.dz_depth + h * self.dz_line) * self.itemsize
                 if self.beside_dw is not None:
-                    self.beside_dw.add(&product, x + at * self.itemsize, dz_line,
+                    self.beside_dw.add(&product, h, x + at * self.itemsize, dz_line,
                                        p.scratch + self.scratch_offset + self.beside_offset)
                     done = self.beside_dw.done
                     product.length = self.out[2] - done

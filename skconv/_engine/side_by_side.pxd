@@ -31,6 +31,7 @@ cdef class SideBySideGradient:
     cdef:
         const Kernels *k
         Tables tables
+        Run *seen                   # for every row of the kernel, the lines from a up to b; or NULL
         Py_ssize_t n_pixels
         Py_ssize_t n_filters
         Py_ssize_t n_kernel_rows
@@ -43,7 +44,7 @@ cdef class SideBySideGradient:
         Py_ssize_t *x_rows
         Py_ssize_t *sum_rows
 
-    cdef void add(self, const Product *plain, const char *x, const char *dz, char *sums) noexcept nogil
+    cdef void add(self, const Product *plain, Py_ssize_t h, const char *x, const char *dz, char *sums) noexcept nogil
     cdef void finish(self, const char *sums, char *gradient) noexcept nogil
 
 cpdef Py_ssize_t pixels_per_vector(Py_ssize_t lanes, Py_ssize_t n_columns, Py_ssize_t kernel, Py_ssize_t width,

@@ -18,7 +18,8 @@ The weights' gradient gathers n pixels per step in the same way:
     S[r, k', c, (p, f)] = sum over groups of  x[first pixel of the group + k', c] * dz[group, (p, f)]
     dw[r, k, c, f] += sum_p S[r, k + p, c, (p, f)]
 
-where the other S are computed for nothing. Pixels behind the last whole group are summed the plain way.
+where the other S are computed for nothing. Of a single sample, rows of the kernel leave out the lines that they see on
+the margin. Pixels behind the last whole group are summed the plain way.
 """
 from libc.string cimport memcpy
 
@@ -26,6 +27,7 @@ from .layer cimport Tables, kernels_of, n_alike, round_up
 from .table cimport ADD_TO_RESULT, START_AT_BIAS, START_AT_ZERO, Product, Run
 
 cdef enum:
+    LEAST_ROWS = 24         # of a product that leaves out lines: two register tiles
     MAX_TERMS = 8192        # of one sum: a product takes more in several passes, and pixels of two groups all of them
 
 
@@ -160,9 +162,11 @@ cdef class SideBySideGradient:
     n_filters : int
     width : int
         Pixels of a line of dz.
+    kernel_rows : list of (first, end) or None
+        For every line of dz, which rows of the kernel see the image; for single samples.
     """
 
-    def __init__(self, kernels, *, n_pixels, row_offsets, kernel, depth, n_filters, width):
+    def __init__(self, kernels, *, n_pixels, row_offsets, kernel, depth, n_filters, width, kernel_rows):
         cdef Py_ssize_t i, length = (kernel + n_pixels - 1) * depth
         self.k = kernels_of(kernels)
         self.tables = Tables()
@@ -180,14 +184,35 @@ cdef class SideBySideGradient:
         for i in range(self.n_rows):
             self.x_rows[i] = row_offsets[i // length] + i % length
             self.sum_rows[i] = i * self.k.lanes
+        if kernel_rows is not None and length >= LEAST_ROWS:
+            self.seen = self.tables.runs(self.n_kernel_rows)
+            for i in range(self.n_kernel_rows):
+                lines = [line for line, (first, end) in enumerate(kernel_rows) if first <= i < end] or [0, -1]
+                self.seen[i].a, self.seen[i].b = lines[0], lines[-1] + 1
 
-    cdef void add(self, const Product *plain, const char *x, const char *dz, char *sums) noexcept nogil:
-        """Add what the whole groups of the lines contribute that are the runs of `plain`."""
-        cdef Product product = self.product
+    cdef void add(self, const Product *plain, Py_ssize_t h, const char *x, const char *dz, char *sums) noexcept nogil:
+        """Add what the whole groups of the lines contribute, from line h on, that are the runs of `plain`."""
+        cdef:
+            Product product = self.product
+            Py_ssize_t length = self.n_rows // self.n_kernel_rows, r = 0, n, first, end
         product.runs = plain.runs
         product.n_runs = plain.n_runs
-        self.k.product(&product, self.n_rows, self.k.lanes, x, self.x_rows, dz, ADD_TO_RESULT, NULL, sums,
-                       self.sum_rows, False)
+        if self.seen == NULL:
+            self.k.product(&product, self.n_rows, self.k.lanes, x, self.x_rows, dz, ADD_TO_RESULT, NULL, sums,
+                           self.sum_rows, False)
+            return
+        while r < self.n_kernel_rows:
+            first, end = max(self.seen[r].a - h, 0), min(self.seen[r].b - h, plain.n_runs)
+            n = 1
+            while (r + n < self.n_kernel_rows and max(self.seen[r + n].a - h, 0) == first
+                   and min(self.seen[r + n].b - h, plain.n_runs) == end):
+                n += 1
+            if first < end:
+                product.runs = plain.runs + first
+                product.n_runs = end - first
+                self.k.product(&product, n * length, self.k.lanes, x, self.x_rows + r * length, dz, ADD_TO_RESULT,
+                               NULL, sums, self.sum_rows + r * length, False)
+            r += n
 
     cdef void finish(self, const char *sums, char *gradient) noexcept nogil:
         self.k.add_band(sums, self.n_kernel_rows, self.kernel, self.depth, self.n_filters, self.n_pixels, gradient)
