@@ -29,6 +29,7 @@ from .winograd cimport Winograd, WinogradGradient, tile_side
 cdef enum:
     MAX_DZ = 384 * 1024     # bytes of gradients of several samples, where the input's wants more than one
     FETCHED_BYTES = 1 << 19     # of x at most: a quarter of a second cache of 2 MiB
+    SLOPE_PIXELS = 128          # of dz, two vectors of which then take a third of the first cache
 
 
 cdef class Convolution(ForwardConvolution):
@@ -65,6 +66,10 @@ cdef class Convolution(ForwardConvolution):
         Product weight_product
         Py_ssize_t weight_block             # lines per product
         Py_ssize_t *gradient_rows
+        Py_ssize_t slope_columns            # filters whose gradient goes by slopes.h
+        Py_ssize_t n_slopes                 # rows of the kernel times channels: what its first tap sees
+        Py_ssize_t *slope_terms             # (n_slopes,) in x
+        Py_ssize_t *slope_rows              # (n_slopes,) in the gradient
         int32_t *mask                       # (n_channels, n_filters): all bits where connected, or NULL
         InputGradient by_phases             # unless Winograd's
         OneByOneGradients one_by_one        # in place of both products, or None
@@ -183,8 +188,26 @@ cdef class Convolution(ForwardConvolution):
         self.gradient_rows = self.tables.sizes(self.depth)
         for k in range(self.depth):
             self.gradient_rows[k] = k * self.n_filters
+        if (self.learns and n_pixels == self.n_products == self.stride[2] == self.dilation[2] == 1
+                and self.kernel[2] in (3, 5, 7) and self.out[2] >= 2 * self.kernel[2]
+                and self.clipped_dw is None and not (self.is_winograd or self.is_depthwise)):
+            self._build_slopes()
         if self.needs_dx:
             self.packed = self.tables.bytes((self.depth * self.n_filters + 64) * self.itemsize)
+
+    def _build_slopes(self):
+        """The weights' gradient by slopes.h, of as many filters as fill whole vectors."""
+        cdef Py_ssize_t k
+        self.slope_columns = self.k.slope_columns(self.kernel[2], self.n_filters)
+        if self.slope_columns > 0 and self.n_together == 1:
+            self.weight_block = max(1, min(self.out[1], SLOPE_PIXELS // self.out[2]))
+        self.slope_terms = self.tables.sizes(self.depth // self.kernel[2])
+        self.slope_rows = self.tables.sizes(self.depth // self.kernel[2])
+        for k in range(self.depth):
+            if k // self.x.channels % self.kernel[2] == 0:
+                self.slope_terms[self.n_slopes] = self.x_terms[k]
+                self.slope_rows[self.n_slopes] = self.gradient_rows[k]
+                self.n_slopes += 1
 
     cdef void prepare(self, bint backward) noexcept nogil:
         cdef Py_ssize_t tap, size = self.group_channels * self.n_filters * self.itemsize
@@ -287,7 +310,7 @@ cdef class Convolution(ForwardConvolution):
             const char *x = self.input(p, first)
             const char *dz_line
             Product product = self.weight_product
-            Py_ssize_t d, h, lines, i, line, at, g, f, rest, done = 0
+            Py_ssize_t d, h, lines, i, line, at, g, f, skip, rest, done = 0
         for d in range(self.out[0]):
             h = 0
             while h < self.out[1]:
@@ -305,9 +328,14 @@ cdef class Convolution(ForwardConvolution):
                     self.clipped_dw.add(d, n, x + at * self.itemsize, self.x_terms, dz_line,
                                         p.gradients + self.gradient_offset, self.gradient_rows)
                     done = self.out[2]
-                for g in range(self.n_products if done < self.out[2] else 0):
-                    f = g * self.group_filters * self.itemsize
-                    self.multiply(&product, self.depth, self.n_filters // self.n_products,
+                elif self.slope_columns > 0:
+                    self.k.slopes(&product, self.kernel[2], self.n_slopes, self.slope_columns, x + at * self.itemsize,
+                                  self.slope_terms, dz_line, p.gradients + self.gradient_offset, self.slope_rows,
+                                  self.x.channels * self.n_filters)
+                skip = self.slope_columns * self.itemsize
+                for g in range(self.n_products if done < self.out[2] and self.slope_columns < self.n_filters else 0):
+                    f = g * self.group_filters * self.itemsize + skip
+                    self.multiply(&product, self.depth, self.n_filters // self.n_products - self.slope_columns,
                                   x + (at + g * self.group_channels) * self.itemsize, self.x_terms,
                                   dz_line + f + done * self.n_filters * self.itemsize,
                                   ADD_TO_RESULT, NULL, p.gradients + self.gradient_offset + f, self.gradient_rows,

@@ -26,6 +26,7 @@ from .kernels.separable cimport (
     combine_moments, combine_moments_gradient, gather, line_moments, modulus, modulus_gradient, moments_out,
     pixel_moments, pixel_moments_gradient, respond, store_pixels,
 )
+from .kernels.slopes cimport slope_columns, slopes
 from .table cimport Clip, Kernels, Lines, Product, Update, Warp, Windows
 from .kernels.loss cimport softmax_cross_entropy, value_loss
 from .kernels.training cimport adam, add_buffers, average, join_buffers, load_line, sgd, softmax
@@ -52,6 +53,12 @@ cdef extern from "tile.h" nogil:
 cdef void _convolve_lines(const Lines *p, Py_ssize_t n_lines, const void *x, const void *w, const void *bias, void *y,
                           bint relu) noexcept nogil:
     convolve_lines(p, n_lines, <const real *> x, <const real *> w, <const real *> bias, <real *> y, relu)
+
+
+cdef void _slopes(const Product *p, Py_ssize_t kernel, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A,
+                  const Py_ssize_t *a_rows, const void *B, void *C, const Py_ssize_t *c_rows,
+                  Py_ssize_t c_tap) noexcept nogil:
+    slopes(p, kernel, n_rows, n_columns, <const real *> A, a_rows, <const real *> B, <real *> C, c_rows, c_tap)
 
 
 cdef void _product(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A, const Py_ssize_t *a_rows,
@@ -407,6 +414,8 @@ kernels.plane_vectors = plane_vectors
 kernels.product = _product
 kernels.convolve_lines = _convolve_lines
 kernels.least_line = least_line
+kernels.slopes = _slopes
+kernels.slope_columns = slope_columns
 kernels.product_ahead = _product_ahead
 kernels.depthwise = _depthwise
 kernels.rows = _rows

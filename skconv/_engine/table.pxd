@@ -140,6 +140,10 @@ cdef struct Kernels:
     void (*convolve_lines)(const Lines *p, Py_ssize_t n_lines, const void *x, const void *w, const void *bias, void *y,
                            bint relu) noexcept nogil
     Py_ssize_t (*least_line)(Py_ssize_t kernel, Py_ssize_t n_columns) noexcept nogil
+    void (*slopes)(const Product *p, Py_ssize_t kernel, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A,
+                   const Py_ssize_t *a_rows, const void *B, void *C, const Py_ssize_t *c_rows,
+                   Py_ssize_t c_tap) noexcept nogil
+    Py_ssize_t (*slope_columns)(Py_ssize_t kernel, Py_ssize_t n_columns) noexcept nogil
     void (*repeat_channels)(const void *x, Py_ssize_t n, Py_ssize_t times, void *y) noexcept nogil
     void (*add_repeats)(const void *dy, Py_ssize_t n, Py_ssize_t times, void *dx) noexcept nogil
     void (*transpose)(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
