@@ -241,7 +241,7 @@ cdef class ForwardConvolution(Layer):
             self.beside.run(x + at * self.itemsize, h, lines, c, relu)
             return
         if self.by_lines is not None:
-            self.by_lines.run(x + at * self.itemsize, h, lines, self.weights, self.bias, c, relu)
+            self.by_lines.run(x + at * self.itemsize, h, lines, self.weights, self.bias, c, relu, NULL, 0)
             return
         while lines > 0:
             n, product = lines, &self.forward_product

@@ -181,7 +181,9 @@ cdef class InputGradient:
                         h += lines
                         continue
                     if self.by_lines is not None:
-                        self.by_lines.run(dz + dz_at * itemsize, h, lines, packed, NULL, dx + dx_at * itemsize, False)
+                        self.by_lines.run(dz + dz_at * itemsize, h, lines, packed, NULL, dx + dx_at * itemsize, False,
+                                          ahead, share)
+                        ahead += 64 * share
                         h += lines
                         continue
                     h += lines

@@ -10,6 +10,6 @@ cdef class LineByLine:
         Run *kernel_rows            # from a up to b, for every line of the result; or NULL
 
     cdef void run(self, const char *x, Py_ssize_t h, Py_ssize_t n_lines, const char *w, const char *bias, char *y,
-                  bint relu) noexcept nogil
+                  bint relu, const char *ahead, Py_ssize_t n_ahead) noexcept nogil
 
 cpdef bint goes_by_lines(kernels, Py_ssize_t kernel, Py_ssize_t width, Py_ssize_t n_columns)

@@ -101,8 +101,9 @@ cdef class LineByLine:
                 self.kernel_rows[i].a, self.kernel_rows[i].b = kernel_rows[i]
 
     cdef void run(self, const char *x, Py_ssize_t h, Py_ssize_t n_lines, const char *w, const char *bias, char *y,
-                  bint relu) noexcept nogil:
-        """Compute n_lines from line h on; x points at what the first tap of the first pixel sees."""
+                  bint relu, const char *ahead, Py_ssize_t n_ahead) noexcept nogil:
+        """Compute n_lines from line h on; x points at what the first tap of the first pixel sees. Meanwhile n_ahead
+        cache lines at `ahead` come into the second cache."""
         cdef:
             Lines lines = self.lines
             const Run *rows = NULL if self.kernel_rows == NULL else self.kernel_rows + h
@@ -113,6 +114,9 @@ cdef class LineByLine:
                 lines.rows = self.lines.rows + rows.a
                 lines.n_rows = rows.b - rows.a
                 rows += n
+            lines.ahead, lines.n_ahead = ahead, n_ahead * n // n_lines
+            ahead += 64 * lines.n_ahead
+            n_ahead -= lines.n_ahead
             self.k.convolve_lines(&lines, n, x, w, bias, y, relu)
             x += n * lines.x_line * self.k.itemsize
             y += n * lines.y_line * self.k.itemsize

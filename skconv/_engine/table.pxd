@@ -93,6 +93,8 @@ cdef struct Lines:
     Py_ssize_t y_line
     bint left                   # whether the first kernel / 2 pixels that a line sees fall on the margin
     bint right                  # and the last
+    const char *ahead           # what to fetch into the second cache meanwhile
+    Py_ssize_t n_ahead          # cache lines
 
 cdef struct Warp:
     # Where the pixels of a distorted image come from, for axes 0 (down) and 1 (right); coordinates count the margin.

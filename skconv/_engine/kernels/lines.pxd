@@ -5,7 +5,7 @@ equal height. A sum goes by rows of the kernel, channels and taps, whatever tile
 """
 from cpython.pyport cimport PY_SSIZE_T_MAX
 
-from .product cimport LANES, copy_pixel
+from .product cimport LANES, copy_pixel, fetch
 from .real cimport real
 from ..table cimport Lines, Run
 
@@ -42,6 +42,7 @@ cdef inline void convolve_lines(
         real[2 * 16 * MAX_LINE] whole   # a tile whose last columns do not exist; no vector has more than 16 lanes
         Py_ssize_t kind = (p.kernel - 3) // 2, f = 0, line, m, i, tile, n_tiles, height, width, max_height, v
         bint left, right
+        Py_ssize_t fetched = 0, share, end
         const Line *tiles
         const real *at
         real *out
@@ -52,11 +53,17 @@ cdef inline void convolve_lines(
         n_tiles = (p.width + max_height - 1) // max_height
         if p.width <= MAX_LINE and tiles[p.width] != NULL:
             n_tiles = 1
+        # What is fetched is shared out evenly among the tiles to come.
+        share = n_lines * n_tiles * ((p.n_columns - f + (v + 1) * LANES - 1) // ((v + 1) * LANES))
+        share = (p.n_ahead - fetched + share - 1) // share
         for line in range(n_lines):
             m = 0
             for tile in range(n_tiles):
                 height = (p.width - m) // (n_tiles - tile)
                 left, right = p.left and tile == 0, p.right and tile == n_tiles - 1
+                end = min(fetched + share, p.n_ahead)
+                fetch(p.ahead, fetched, end)
+                fetched = end
                 at = x + line * p.x_line + m * p.x_pixel
                 out = y + line * p.y_line + m * p.y_pixel + f
                 if width == (v + 1) * LANES:
