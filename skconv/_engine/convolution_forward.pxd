@@ -1,6 +1,7 @@
 from .clipping cimport Clipped, ClippedLines
 from .layer cimport Layer, Pass, Tables
 from .lines cimport LineByLine
+from .planes cimport Planes
 from .side_by_side cimport SideBySide
 from .table cimport Multiply, Product
 from .windows cimport PoolWindows
@@ -34,6 +35,8 @@ cdef class ForwardConvolution(Layer):
         ClippedLines clipped_lines          # for lines of z, or None
         LineByLine by_lines                 # for z, or None
         SideBySide beside                   # for z, or None
+        Planes planes                       # for z, or None
+        Py_ssize_t planes_offset            # in scratch
         Winograd winograd                   # for z
         Py_ssize_t winograd_offset
         Py_ssize_t n_grouped                # samples whose tiles share a product, forward

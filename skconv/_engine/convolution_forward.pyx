@@ -12,10 +12,10 @@ Input maps carry the zero padding as a margin, so no loop has edge cases.
 Where filters fall into groups that see channels of their own, every product is one per group, on other columns; where
 every filter sees one channel and every channel has one filter, it is one product column by column (depthwise).
 
-3x3 and 5x5 kernels with many channels run by Winograd's algorithm (winograd.pyx), where the plan says so.  Where few
-filters leave most of a vector empty, several pixels share one (side_by_side.pyx).  1x1 kernels with small weights go
-through all pixels that follow each other without a gap (rows.h).  Short rows of taps stay in registers (lines.pyx), or
-taps on the margin are left out (clipping.pyx).
+3x3 and 5x5 kernels with many channels run by Winograd's algorithm (winograd.pyx), where the plan says so. Where few
+filters leave much of a vector empty, its lanes are pixels (planes.pyx), or several pixels share one
+(side_by_side.pyx). 1x1 kernels with small weights go through all pixels that follow each other without a gap (rows.h).
+Short rows of taps stay in registers (lines.pyx), or taps on the margin are left out (clipping.pyx).
 """
 from libc.stdint cimport uint8_t
 
@@ -23,6 +23,7 @@ from .clipping import clipping, clipping_of_lines
 from .layer cimport Layer, Pass, Tables, round_up
 from .lines import forward_lines
 from .margins import kernel_rows_inside
+from .planes cimport Planes, goes_by_planes
 from .rows cimport are_rows, samples_follow
 from .side_by_side cimport SideBySide, pixels_per_vector
 from .table cimport IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Product, Run, Windows
@@ -111,7 +112,14 @@ cdef class ForwardConvolution(Layer):
 
         window = dict(size=self.x.size, out=self.out, kernel=self.kernel, stride=self.stride, dilation=self.dilation,
                       before=self.before)
-        n_pixels = self._pixels_per_vector(self.n_filters, self.x.channels, self.out[2])
+        by_planes = (not (self.is_winograd or self.is_depthwise) and self.n_products == 1
+                     and goes_by_planes(self._kernels, self.n_filters, self.x.channels, self.kernel, self.stride))
+        n_pixels = 1 if by_planes else self._pixels_per_vector(self.n_filters, self.x.channels, self.out[2])
+        if by_planes:
+            self.planes = Planes(
+                self._kernels, n_channels=self.x.channels, n_filters=self.n_filters, x_line=self.x.line_stride,
+                y_line=self.y.line_stride if pool is None else self.out[2] * self.n_filters, y_pixel=self.n_filters,
+                **{key: value for key, value in window.items() if key != "stride"})
         self.block = self._lines_per_block(self.out[2])
         self.columns = self.n_filters // self.n_products
         if pool is None:
@@ -126,7 +134,7 @@ cdef class ForwardConvolution(Layer):
             lines = min((self.block - 1) * pool.stride[1] + extent, self.out[1])
             depths = min((pool.kernel_size[0] - 1) * pool.dilation[0] + 1, self.out[0])
             # Pixels of the box are whole vectors apart, so that no tile needs a partial copy.
-            self.box_pixel = (self.n_filters if n_pixels > 1 else
+            self.box_pixel = (self.n_filters if n_pixels > 1 or by_planes else
                               (self.n_filters + self.k.lanes - 1) // self.k.lanes * self.k.lanes)
             if self.n_products == 1:
                 self.columns = self.box_pixel
@@ -145,7 +153,10 @@ cdef class ForwardConvolution(Layer):
                 depth=self.x.channels, n_columns=self.n_filters, width=self.out[2], max_lines=lines,
                 a_line=self.stride[1] * self.x.line_stride, c_line=line,
                 kernel_rows=kernel_rows_inside(**window), overruns=pool is not None)
-        if self.beside is None and not self.is_depthwise and not self.is_winograd:
+        if by_planes:
+            self.planes_offset = self.scratch_size
+            self.scratch_size += self.planes.scratch_size
+        elif self.beside is None and not self.is_depthwise and not self.is_winograd:
             window |= dict(n_groups=self.n_products, n_channels=self.group_channels, n_filters=self.group_filters,
                            x_lines=(self.x.depth_stride, self.x.line_stride))
             if pool is None:
@@ -188,6 +199,8 @@ cdef class ForwardConvolution(Layer):
         if self.is_winograd:
             side = tile_side(self.kernel[2])
             return side * max(1, BLOCK_TILES // ((width + side - 1) // side))
+        if self.planes is not None:
+            return self.planes.max_lines
         return max(1, BLOCK_PIXELS // width)
 
     def _windows(self, pool, depth_stride, line_stride, pixel_stride):
@@ -210,6 +223,8 @@ cdef class ForwardConvolution(Layer):
             self.winograd.prepare(self.weights, False)
         if self.beside is not None:
             self.beside.prepare(self.weights, self.bias, False)
+        if self.planes is not None:
+            self.planes.prepare(self.weights, self.bias, False)
 
     cdef Py_ssize_t _first_seen(self, Py_ssize_t d, Py_ssize_t h) noexcept nogil:
         """Where in x, in elements, lies what the first tap of the first pixel of line h of depth slice d sees."""
@@ -239,6 +254,10 @@ cdef class ForwardConvolution(Layer):
             return
         if self.beside is not None:
             self.beside.run(x + at * self.itemsize, h, lines, c, relu)
+            return
+        if self.planes is not None:
+            self.planes.run(x + at * self.itemsize, h, lines, c, relu,
+                            p.scratch + self.scratch_offset + self.planes_offset)
             return
         if self.by_lines is not None:
             self.by_lines.run(x + at * self.itemsize, h, lines, self.weights, self.bias, c, relu, NULL, 0)

@@ -27,7 +27,7 @@ from .kernels.separable cimport (
     pixel_moments, pixel_moments_gradient, respond, store_pixels,
 )
 from .kernels.slopes cimport slope_columns, slopes
-from .table cimport Clip, Kernels, Lines, Product, Update, Warp, Windows
+from .table cimport Clip, Kernels, Lines, PlaneLines, Product, Run, Update, Warp, Windows
 from .kernels.loss cimport softmax_cross_entropy, value_loss
 from .kernels.training cimport adam, add_buffers, average, join_buffers, load_line, sgd, softmax
 from .kernels.winograd cimport (
@@ -39,6 +39,13 @@ from .kernels.winograd cimport (
     winograd_weights,
     plane_vectors,
 )
+
+cdef extern from "planes.h" nogil:
+    void plane_weights "skconv_plane_weights"(const PlaneLines *p, const real *w, bint reverse, real *out)
+    void convolve_planes "skconv_convolve_planes"(
+        const PlaneLines *p, Py_ssize_t n_lines, const real *x, const real *w, const real *bias,
+        const Run *kernel_rows, real *y, bint relu, real *planes, real *z)
+    const Py_ssize_t plane_filters "skconv_plane_filters"
 
 cdef extern from "rows.h" nogil:
     bint rows "skconv_rows"(const real *x, Py_ssize_t n_pixels, Py_ssize_t depth, const real *w, Py_ssize_t n_columns,
@@ -59,6 +66,16 @@ cdef void _slopes(const Product *p, Py_ssize_t kernel, Py_ssize_t n_rows, Py_ssi
                   const Py_ssize_t *a_rows, const void *B, void *C, const Py_ssize_t *c_rows,
                   Py_ssize_t c_tap) noexcept nogil:
     slopes(p, kernel, n_rows, n_columns, <const real *> A, a_rows, <const real *> B, <real *> C, c_rows, c_tap)
+
+
+cdef void _plane_weights(const PlaneLines *p, const void *w, bint reverse, void *out) noexcept nogil:
+    plane_weights(p, <const real *> w, reverse, <real *> out)
+
+
+cdef void _convolve_planes(const PlaneLines *p, Py_ssize_t n_lines, const void *x, const void *w, const void *bias,
+                           const Run *kernel_rows, void *y, bint relu, void *planes, void *z) noexcept nogil:
+    convolve_planes(p, n_lines, <const real *> x, <const real *> w, <const real *> bias, kernel_rows,
+                    <real *> y, relu, <real *> planes, <real *> z)
 
 
 cdef void _product(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A, const Py_ssize_t *a_rows,
@@ -419,6 +436,9 @@ kernels.slope_columns = slope_columns
 kernels.product_ahead = _product_ahead
 kernels.depthwise = _depthwise
 kernels.rows = _rows
+kernels.plane_weights = _plane_weights
+kernels.convolve_planes = _convolve_planes
+kernels.plane_filters = plane_filters
 kernels.repeat_channels = _repeat_channels
 kernels.add_repeats = _add_repeats
 kernels.transpose = _transpose

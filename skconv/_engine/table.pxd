@@ -22,6 +22,25 @@ cdef extern from "tile.h" nogil:
         START_AT_BIAS "SKCONV_BIAS"
         ADD_TO_RESULT "SKCONV_ADD"
 
+cdef extern from "planes.h" nogil:
+    # Lines of a convolution whose image is taken apart into planes of channels; all steps in elements.
+    ctypedef struct PlaneLines "skconv_planes":
+        Py_ssize_t n_channels
+        Py_ssize_t n_pixels
+        Py_ssize_t first
+        Py_ssize_t n_rows
+        Py_ssize_t n_taps
+        Py_ssize_t row
+        Py_ssize_t tap
+        Py_ssize_t line
+        Py_ssize_t plane
+        Py_ssize_t z_plane
+        Py_ssize_t x_line
+        Py_ssize_t n_filters
+        Py_ssize_t width
+        Py_ssize_t y_line
+        Py_ssize_t y_pixel
+
 cdef enum Activation:     # in the order of skconv._operations.ACTIVATIONS
     IDENTITY = 0
     RELU = 1
@@ -146,6 +165,10 @@ cdef struct Kernels:
                    const Py_ssize_t *a_rows, const void *B, void *C, const Py_ssize_t *c_rows,
                    Py_ssize_t c_tap) noexcept nogil
     Py_ssize_t (*slope_columns)(Py_ssize_t kernel, Py_ssize_t n_columns) noexcept nogil
+    void (*plane_weights)(const PlaneLines *p, const void *w, bint reverse, void *out) noexcept nogil
+    void (*convolve_planes)(const PlaneLines *p, Py_ssize_t n_lines, const void *x, const void *w, const void *bias,
+                            const Run *kernel_rows, void *y, bint relu, void *planes, void *z) noexcept nogil
+    Py_ssize_t plane_filters    # that a convolution by planes may have
     void (*repeat_channels)(const void *x, Py_ssize_t n, Py_ssize_t times, void *y) noexcept nogil
     void (*add_repeats)(const void *dy, Py_ssize_t n, Py_ssize_t times, void *dx) noexcept nogil
     void (*transpose)(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,

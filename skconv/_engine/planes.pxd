@@ -1,0 +1,22 @@
+from .layer cimport Tables
+from .table cimport Kernels, PlaneLines, Run
+
+
+cdef class Planes:
+    cdef:
+        const Kernels *k
+        Tables tables
+        PlaneLines lines
+        readonly Py_ssize_t max_lines   # per call
+        readonly Py_ssize_t scratch_size
+        Py_ssize_t z_offset             # of the results' planes in scratch
+        Run *kernel_rows                # from a up to b, for every line of the result; or NULL
+        char *weights
+        char *bias
+        bint has_bias
+
+    cdef void prepare(self, const char *w, const char *bias, bint reverse) noexcept nogil
+    cdef void run(self, const char *x, Py_ssize_t h, Py_ssize_t n_lines, char *y, bint relu,
+                  char *scratch) noexcept nogil
+
+cpdef bint goes_by_planes(kernels, Py_ssize_t n_columns, Py_ssize_t depth, kernel, stride)
