@@ -62,9 +62,7 @@ def test_input_gradient_by_planes_matches_reference(isa, dtype, size, window, n_
     x, dy = integers(rng, 2, *operation.in_shape), integers(rng, 2, *operation.out_shape)
     dx, _ = network.backward(x.astype(dtype), dy)
     weights = network.coefs[0].astype(np.int64)
-    np.testing.assert_array_equal(
-        dx, reference.conv_backward_input(dy, weights, x.shape, **geometry(operation.window))
-    )
+    np.testing.assert_array_equal(dx, reference.conv_backward_input(dy, weights, x.shape, **geometry(operation.window)))
 
 
 @pytest.mark.parametrize("pooled", [None, {"kernel_size": 2}, {"kernel_size": 3, "stride": 2}], ids=str)

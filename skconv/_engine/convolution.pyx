@@ -54,6 +54,7 @@ cdef class Convolution(ForwardConvolution):
         Py_ssize_t beside_offset            # of its sums, in scratch
         Winograd winograd_dx
         WinogradGradient winograd_dw
+        Py_ssize_t dx_offset                # of what by_phases wants, in scratch
         Py_ssize_t sums_offset              # of the weights' gradient, transformed
         PoolWindows unpool                  # over dz
         Py_ssize_t n_together               # samples per product of the weights' gradient
@@ -127,6 +128,8 @@ cdef class Convolution(ForwardConvolution):
                 group_channels=self.group_channels, group_filters=self.group_filters, is_depthwise=self.is_depthwise,
                 dz_depth=self.dz_depth, dz_line=self.dz_line,
                 n_pixels=self._pixels_per_vector(self.x.channels, self.n_filters, self.x.size[2]))
+            self.dx_offset = self.scratch_size
+            self.scratch_size += self.by_phases.scratch_size
             if self.by_phases.clipped is not None:
                 self.n_together = max(self.n_together, min(self.by_phases.clipped.least, MAX_DZ // self.dz_sample))
         self.n_together = min(self.n_together, max_samples)
@@ -259,7 +262,8 @@ cdef class Convolution(ForwardConvolution):
                 self._input_gradient_by_tiles(p, n, p.dx + first * p.dx_sample, dz)
             elif p.dx != NULL:
                 self.by_phases.run(p.dx + first * p.dx_sample, p.dx_sample, dz, self.dz_sample, n, self.packed,
-                                   self.input(p, first), self.x.sample, fetched)
+                                   self.input(p, first), self.x.sample, fetched,
+                                   p.scratch + self.scratch_offset + self.dx_offset)
             # After the input's gradient, which has fetched x from where the forward pass of the mini-batch left it.
             if self.learns and not self.is_winograd:
                 self._weights_gradient(p, first, n, dz)

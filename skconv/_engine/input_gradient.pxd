@@ -1,6 +1,7 @@
 from .clipping cimport Clipped, ClippedLines
 from .layer cimport Tables
 from .lines cimport LineByLine
+from .planes cimport Planes
 from .side_by_side cimport SideBySide
 from .table cimport Kernels, Multiply, Product
 
@@ -37,9 +38,12 @@ cdef class InputGradient:
         Clipped clipped             # for several samples of the only phase, or None
         ClippedLines clipped_lines
         LineByLine by_lines         # or None
+        Planes planes               # or None
+        readonly Py_ssize_t scratch_size
 
     cdef void prepare(self, const char *packed) noexcept nogil
     cdef void run(self, char *dx, Py_ssize_t dx_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,
-                  const char *packed, const char *ahead, Py_ssize_t ahead_sample, Py_ssize_t n_ahead) noexcept nogil
+                  const char *packed, const char *ahead, Py_ssize_t ahead_sample, Py_ssize_t n_ahead,
+                  char *scratch) noexcept nogil
     cdef void _run(self, char *dx, const char *dz, const char *packed, const char *ahead,
-                   Py_ssize_t n_ahead) noexcept nogil
+                   Py_ssize_t n_ahead, char *scratch) noexcept nogil

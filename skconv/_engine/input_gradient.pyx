@@ -5,8 +5,8 @@
 Only the taps for which the division is exact belong to a phase (i + pad) mod stride; a phase is an ordinary product
 over blocks of lines of a lattice of input pixels. Pixels without taps are zero.
 
-With strides of one there is one phase. Short rows of taps then stay in registers (lines.pyx), or taps that fall on the
-margin of dz are left out (clipping.pyx).
+With strides of one there is one phase. Few channels go by planes (planes.pyx). Short rows of taps then stay in
+registers (lines.pyx), or taps that fall on the margin of dz are left out (clipping.pyx).
 """
 from libc.string cimport memset
 
@@ -14,6 +14,7 @@ from .clipping import gradient_clippings
 from .layer cimport Tables, kernels_of
 from .lines cimport LineByLine, goes_by_lines
 from .lines import margins_of_line
+from .planes cimport Planes, goes_by_planes
 from .side_by_side cimport SideBySide
 from .table cimport START_AT_ZERO, Product, Run
 
@@ -106,7 +107,18 @@ cdef class InputGradient:
                                 k += 1
                     phase.product = Product(runs, n_taps, self.group_filters, 1, self.group_channels)
                     phase.block = max(1, min(phase.n[1], BLOCK_PIXELS // phase.n[2]))
-                    if n_pixels > 1 and self.n_phases == 1:
+                    if (self.n_phases == n_products == 1 and not is_depthwise and phase.dz_first[2] < kernel[2]
+                            and [shift for _, shift in axis_w[3]] == list(range(kernel[2]))
+                            and [shift for _, shift in axis_h[3]] == list(range(kernel[1]))
+                            and goes_by_planes(kernels, n_channels, n_filters, kernel, stride)):
+                        self.planes = Planes(
+                            kernels, size=out, out=size, kernel=kernel, dilation=(1, 1, 1), n_channels=n_filters,
+                            before=[kernel[i] - 1 - phase.dz_first[i] for i in range(3)], n_filters=n_channels,
+                            x_line=dz_line, y_line=size[2] * n_channels, y_pixel=n_channels)
+                        self.scratch_size = self.planes.scratch_size
+                        phase.block = self.planes.max_lines
+                        self.clipped = self.clipped_lines = None
+                    elif n_pixels > 1 and self.n_phases == 1:
                         self.beside = SideBySide(
                             kernels, n_pixels=n_pixels, kernel=kernel[2], depth=n_filters,
                             row_offsets=[runs[i].a for i in range(0, n_taps, kernel[2])], n_columns=n_channels,
@@ -139,9 +151,12 @@ cdef class InputGradient:
         """Take note of the weights of every tap, transposed."""
         if self.beside is not None:
             self.beside.prepare(packed, NULL, True)
+        if self.planes is not None:
+            self.planes.prepare(packed, NULL, True)
 
     cdef void run(self, char *dx, Py_ssize_t dx_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,
-                  const char *packed, const char *ahead, Py_ssize_t ahead_sample, Py_ssize_t n_ahead) noexcept nogil:
+                  const char *packed, const char *ahead, Py_ssize_t ahead_sample, Py_ssize_t n_ahead,
+                  char *scratch) noexcept nogil:
         """n samples, so many bytes apart; those of dx have no gaps. Of each, n_ahead cache lines at `ahead`, which the
         caller reads next, are fetched by the product of the first phase."""
         cdef Py_ssize_t i
@@ -149,10 +164,10 @@ cdef class InputGradient:
             self.clipped.run(dz, dz_sample, packed, NULL, dx, dx_sample, n, False)
             return
         for i in range(n):
-            self._run(dx + i * dx_sample, dz + i * dz_sample, packed, ahead + i * ahead_sample, n_ahead)
+            self._run(dx + i * dx_sample, dz + i * dz_sample, packed, ahead + i * ahead_sample, n_ahead, scratch)
 
     cdef void _run(self, char *dx, const char *dz, const char *packed, const char *ahead,
-                   Py_ssize_t n_ahead) noexcept nogil:
+                   Py_ssize_t n_ahead, char *scratch) noexcept nogil:
         """One sample."""
         cdef:
             Phase *phase
@@ -176,6 +191,11 @@ cdef class InputGradient:
                               + phase.first[1] + h * self.stride[1]) * self.size[2]
                              + phase.first[2]) * self.n_channels
                     share = n_ahead * (h + lines) // phase.n[1] - n_ahead * h // phase.n[1]
+                    if self.planes is not None:
+                        dz_at += product.runs[0].a
+                        self.planes.run(dz + dz_at * itemsize, h, lines, dx + dx_at * itemsize, False, scratch)
+                        h += lines
+                        continue
                     if self.beside is not None:
                         self.beside.run(dz + dz_at * itemsize, h, lines, dx + dx_at * itemsize, False)
                         h += lines
