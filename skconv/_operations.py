@@ -19,6 +19,9 @@ ALGORITHMS = ("auto", "direct", "winograd")
 PADDING_MODES = ("constant", "reflect", "symmetric", "edge", "wrap")  # np.pad's words
 # The longest vector of any instruction set, in float32: Winograd's transforms take whole vectors of channels.
 _LONGEST_VECTOR = 16
+# The output alone by Winograd's algorithm from so many channels on, and so many pairs of channel and filter by the side
+# of the kernel: the transform of the input is the same for one channel and for sixteen.
+_FEW_CHANNELS, _FEW_PAIRS = 6, {3: 192, 5: 384}
 
 
 @dataclass(frozen=True)
@@ -119,13 +122,26 @@ class Convolution(Weighted):
 
     @property
     def supports_winograd(self):
-        """Whether Winograd's F(4x4, 3x3) or F(2x2, 5x5) can compute it."""
+        """Whether Winograd's F(4x4, 3x3) or F(2x2, 5x5) can compute it and its gradients."""
+        return self._has_winograd_window and min(self.in_shape[-1], self.out_shape[-1]) >= _LONGEST_VECTOR
+
+    @property
+    def supports_winograd_forward(self):
+        """Whether it can compute the output alone, of few channels, and might be faster."""
+        channels, filters = self.in_shape[-1], self.out_shape[-1]
+        return (
+            self._has_winograd_window
+            and _FEW_CHANNELS <= channels < _LONGEST_VECTOR <= filters
+            and channels * filters >= _FEW_PAIRS[self.window.kernel_size[-1]]
+        )
+
+    @property
+    def _has_winograd_window(self):
         window = self.window
         return (
             window.kernel_size[-2:] in ((3, 3), (5, 5))
             and max(window.kernel_size[:-2], default=1) == 1
             and max(window.stride + window.dilation) == 1
-            and min(self.in_shape[-1], self.out_shape[-1]) >= _LONGEST_VECTOR
             and self.groups == 1
         )
 

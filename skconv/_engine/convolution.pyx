@@ -6,9 +6,9 @@ Backward keeps of the forward pass: y, and one uint8 per pooled value (which tap
     dw[k, c, f] += sum_{sample, o} x[o * stride + k * dilation - pad, c] * dz[o, f]            (one product)
     dx[i, c] = sum_{k, f} dz[(i + pad - k * dilation) / stride, f] * w[k, c, f]                (input_gradient.pyx)
 
-3x3 and 5x5 kernels that Winograd's algorithm computes have both gradients by it, too (winograd.pyx), and 1x1 kernels
-have some of their own (one_by_one.pyx).  Where few filters leave most of a vector empty, several pixels share one
-(side_by_side.pyx).
+3x3 and 5x5 kernels of 16 channels that Winograd's algorithm computes have both gradients by it, too (winograd.pyx), and
+1x1 kernels have some of their own (one_by_one.pyx).  Where few filters leave most of a vector empty, several pixels
+share one (side_by_side.pyx).
 """
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
@@ -112,7 +112,7 @@ cdef class Convolution(ForwardConvolution):
             self.dz_margin[axis] = max(0, max([before for before, _ in margins], default=0))
             after = max(0, max([after for _, after in margins], default=0))
             # The last of Winograd's tiles may end behind the last line and pixel of dx.
-            after += tile_side(self.kernel[2]) - 1 if self.is_winograd and axis > 0 else 0
+            after += tile_side(self.kernel[2]) - 1 if self.has_winograd_gradients and axis > 0 else 0
             extent.append(self.dz_margin[axis] + self.out[axis] + after)
         self.dz_line = extent[2] * self.n_filters
         self.dz_depth = extent[1] * self.dz_line
@@ -121,7 +121,7 @@ cdef class Convolution(ForwardConvolution):
             self.unpool = self._windows(pool, self.dz_depth, self.dz_line, self.n_filters)
         # A product over few pixels spends its time on loading and storing the gradient: gather samples.
         self.n_together = max(1, BLOCK_PIXELS // (self.out[0] * self.out[1] * self.out[2]))
-        if self.needs_dx and not self.is_winograd:
+        if self.needs_dx and not self.has_winograd_gradients:
             self.by_phases = InputGradient(
                 self._kernels, axes=axes, size=self.x.size, out=self.out, kernel=self.kernel, stride=self.stride,
                 n_channels=self.x.channels, n_filters=self.n_filters, n_products=self.n_products,
@@ -133,13 +133,13 @@ cdef class Convolution(ForwardConvolution):
             if self.by_phases.clipped is not None:
                 self.n_together = max(self.n_together, min(self.by_phases.clipped.least, MAX_DZ // self.dz_sample))
         self.n_together = min(self.n_together, max_samples)
-        if self.needs_dx and self.is_winograd:
+        if self.needs_dx and self.has_winograd_gradients:
             self.winograd_dx = Winograd(self._kernels, kernel=self.kernel[2], n_channels=self.n_filters,
                                         n_filters=self.x.channels, line=self.dz_line, width=self.x.size[2],
                                         max_lines=min(self._lines_per_block(self.x.size[2]), self.x.size[1]),
                                         n_together=self.n_together)
             self.scratch_size = max(self.scratch_size, self.winograd_offset + self.winograd_dx.scratch_size)
-        if self.learns and self.is_winograd:
+        if self.learns and self.has_winograd_gradients:
             self.winograd_dw = WinogradGradient(self._kernels, kernel=self.kernel[2], n_channels=self.x.channels,
                                                 n_filters=self.n_filters, x_line=self.x.line_stride,
                                                 dz_line=self.dz_line, height=self.out[1], width=self.out[2],
@@ -220,7 +220,7 @@ cdef class Convolution(ForwardConvolution):
         for tap in range(self.n_taps):
             self.k.transpose(self.weights + tap * size, self.group_channels, self.n_filters, self.n_filters,
                              self.packed + tap * size)
-        if self.is_winograd:
+        if self.has_winograd_gradients:
             self.winograd_dx.prepare(self.packed, True)
         elif self.one_by_one is not None:
             self.one_by_one.prepare(self.weights, self.packed)
@@ -256,23 +256,23 @@ cdef class Convolution(ForwardConvolution):
                                         NULL if p.dx == NULL else p.dx + (first + i) * p.dx_sample)
                 first += n
                 continue
-            if self.learns and self.is_winograd:
+            if self.learns and self.has_winograd_gradients:
                 self._weights_gradient_by_tiles(p, first, n, dz)
-            if p.dx != NULL and self.is_winograd:
+            if p.dx != NULL and self.has_winograd_gradients:
                 self._input_gradient_by_tiles(p, n, p.dx + first * p.dx_sample, dz)
             elif p.dx != NULL:
                 self.by_phases.run(p.dx + first * p.dx_sample, p.dx_sample, dz, self.dz_sample, n, self.packed,
                                    self.input(p, first), self.x.sample, fetched,
                                    p.scratch + self.scratch_offset + self.dx_offset)
             # After the input's gradient, which has fetched x from where the forward pass of the mini-batch left it.
-            if self.learns and not self.is_winograd:
+            if self.learns and not self.has_winograd_gradients:
                 self._weights_gradient(p, first, n, dz)
             first += self.n_together
         if self.one_by_one is not None and self.learns:
             self.one_by_one.finish(p.scratch + self.scratch_offset + self.beside_offset, gradient)
         if self.beside_dw is not None:
             self.beside_dw.finish(p.scratch + self.scratch_offset + self.beside_offset, gradient)
-        if self.learns and self.is_winograd:
+        if self.learns and self.has_winograd_gradients:
             self.winograd_dw.finish(p.scratch + self.scratch_offset + self.sums_offset, gradient)
         if self.learns and self.mask != NULL:
             keep_masked(<int32_t *> gradient, self.mask, self.x.channels * self.n_filters * self.itemsize // 4,

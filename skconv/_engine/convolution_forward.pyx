@@ -33,6 +33,7 @@ from .winograd cimport Winograd, tile_side
 cdef enum:
     UNIT_PIXELS = 64        # per unit: what threads share of a sample
     BLOCK_TILES = 32        # Winograd: three register tiles of rows; planes of 64 channels take 590 KiB
+    LEAST_CHANNELS = 16     # of both gradients by it
 
 
 cdef class ForwardConvolution(Layer):
@@ -53,7 +54,8 @@ cdef class ForwardConvolution(Layer):
     index_origin, index_sample : int
         Where the winning taps lie in the storage of activations, and how far samples are apart, in bytes.
     is_winograd : bool
-        Whether to use Winograd's algorithm; x must then have a margin for whole tiles.
+        Whether to use Winograd's algorithm, for the gradients with 16 channels at least; x must then have a margin for
+        whole tiles.
     shares_vectors : bool
         Whether neighbouring pixels may share vectors, and what is not finite then reach a pixel's neighbours.
     """
@@ -80,7 +82,10 @@ cdef class ForwardConvolution(Layer):
         self.index_origin = index_origin
         self.index_sample = index_sample
         self.is_winograd = is_winograd
-        self.shares_vectors = (shares_vectors and not (is_winograd or self.is_depthwise) and self.n_products == 1
+        # With fewer channels the transforms of the gradients cost more than their products.
+        self.has_winograd_gradients = is_winograd and self.x.channels >= LEAST_CHANNELS
+        self.shares_vectors = (shares_vectors and not (self.has_winograd_gradients or self.is_depthwise)
+                               and self.n_products == 1
                                and self.stride[2] == self.dilation[2] == 1)
         self.tables = Tables()
         self._build_forward(pool)

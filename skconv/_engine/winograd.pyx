@@ -51,7 +51,8 @@ cdef class Winograd:
     kernel : int
         3 or 5 pixels square.
     n_channels, n_filters : int
-        Of input and result; at least a vector each.
+        Of input and result; at least a vector of the latter. Where there are fewer channels, a vector from the last
+        pixel of the input must be readable.
     line : int
         Elements between lines of the input, whose pixels follow each other. It must be readable up to whole tiles.
     width : int

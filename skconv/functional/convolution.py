@@ -59,7 +59,7 @@ def conv(
     algorithm : {"auto", "direct", "winograd"}, default="auto"
         "winograd" is F(4x4, 3x3) or F(2x2, 5x5) [1]_, for 3x3 and 5x5 kernels with stride 1 and at least 16 channels
         and filters: 0.25 or 0.36 of the multiplications, at an error of some 1e-5 of the largest value; "auto" takes it
-        where it is faster.
+        where it is faster, with many filters from 6 channels on.
         `convolution_plan` tells what will run.
     out : ndarray of shape ``(n_samples, *output, n_filters)``, default=None
         Where to put the result: C-contiguous, of the result's dtype, sharing no memory with the inputs.

@@ -3,8 +3,10 @@
 Planes: the values of a transformed tile (36; 16 or 49 for the weights' gradient) lie `plane` elements apart, so that
 the products in between are as many small ones, tiles by channels times channels by filters. In a plane, vectors of
 channels or filters lie `block` elements apart, and in such a block the vectors of the tiles follow each other; the last
-one overlaps its neighbour where the channels do not fill it (there must be a whole vector of them). Transformed weights
-are rows of one to PLANE_VECTORS vectors, as the tiles of winograd_product.h want them.
+one overlaps its neighbour where the channels do not fill it. Where there are fewer channels than lanes, the input's
+transform takes up what lies behind a pixel, too, and the products leave it out; of filters there must be a whole
+vector, and for the weights' gradient of both. Transformed weights are rows of one to `plane_vectors` vectors, as the
+tiles of winograd_product.h want them.
 
 The weights' gradient has planes of tiles by channels instead, and ordinary products.
 
@@ -113,6 +115,8 @@ cdef inline void winograd_products(
 ) noexcept nogil:
     """Loop order: planes, groups of vectors of filters, tiles of nearly equal height."""
     cdef Py_ssize_t _, k, i, t, n = n_vectors(n_filters), width, height, n_heights
+    if n_channels < LANES:  # these fill their vector from its beginning
+        v -= LANES - n_channels
     for _ in range(36):
         k = 0
         while k < n:
