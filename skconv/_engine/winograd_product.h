@@ -17,13 +17,13 @@
 
 #ifdef SKCONV_KERNELS
 
-typedef void (*skconv_plane_tile)(const skconv_real *v, ptrdiff_t v_block, ptrdiff_t n_channels, const skconv_real *u,
+typedef void (*skconv_winograd_tile)(const skconv_real *v, ptrdiff_t v_block, ptrdiff_t n_channels, const skconv_real *u,
                                   skconv_real *m, ptrdiff_t m_block);
 
 /* Unrolled; with four lanes or fewer the loop over them would be one turn, and GCC 12 then spills (AVX2, float64). */
-enum { SKCONV_PLANE_STEPS = SKCONV_VECTOR_BYTES / sizeof(skconv_real) < 8 ? 1 : 4 };
+enum { SKCONV_WINOGRAD_STEPS = SKCONV_VECTOR_BYTES / sizeof(skconv_real) < 8 ? 1 : 4 };
 
-#define SKCONV_PLANE_STEP(MR, NV)                                                                                     \
+#define SKCONV_WINOGRAD_STEP(MR, NV)                                                                                     \
     {                                                                                                                 \
         skconv_vec row[NV];                                                                                           \
         SKCONV_UNROLL for (int k = 0; k < NV; k++)                                                                    \
@@ -44,8 +44,8 @@ enum { SKCONV_PLANE_STEPS = SKCONV_VECTOR_BYTES / sizeof(skconv_real) < 8 ? 1 : 
         u += NV * SKCONV_LANES;                                                                                       \
     }
 
-#define SKCONV_PLANE_TILE(MR, NV)                                                                                     \
-    __attribute__((noinline)) static void skconv_plane_tile_##MR##x##NV(                                              \
+#define SKCONV_WINOGRAD_TILE(MR, NV)                                                                                     \
+    __attribute__((noinline)) static void skconv_winograd_tile_##MR##x##NV(                                              \
         const skconv_real *v, ptrdiff_t v_block, ptrdiff_t n_channels, const skconv_real *u, skconv_real *m,          \
         ptrdiff_t m_block)                                                                                            \
     {                                                                                                                 \
@@ -56,58 +56,58 @@ enum { SKCONV_PLANE_STEPS = SKCONV_VECTOR_BYTES / sizeof(skconv_real) < 8 ? 1 : 
         {                                                                                                             \
             ptrdiff_t l = n_channels < SKCONV_LANES ? n_channels : SKCONV_LANES;                                      \
             const skconv_real *a = v + SKCONV_LANES - l;                                                              \
-            SKCONV_NO_UNROLL for (; l >= SKCONV_PLANE_STEPS; l -= SKCONV_PLANE_STEPS)                                 \
+            SKCONV_NO_UNROLL for (; l >= SKCONV_WINOGRAD_STEPS; l -= SKCONV_WINOGRAD_STEPS)                                 \
             {                                                                                                         \
-                SKCONV_UNROLL for (int step = 0; step < SKCONV_PLANE_STEPS; step++)                                   \
-                    SKCONV_PLANE_STEP(MR, NV)                                                                         \
+                SKCONV_UNROLL for (int step = 0; step < SKCONV_WINOGRAD_STEPS; step++)                                   \
+                    SKCONV_WINOGRAD_STEP(MR, NV)                                                                         \
             }                                                                                                         \
-            SKCONV_NO_UNROLL for (; l > 0; l--) SKCONV_PLANE_STEP(MR, NV)                                             \
+            SKCONV_NO_UNROLL for (; l > 0; l--) SKCONV_WINOGRAD_STEP(MR, NV)                                             \
         }                                                                                                             \
         SKCONV_UNROLL for (int t = 0; t < MR; t++)                                                                    \
             SKCONV_UNROLL for (int k = 0; k < NV; k++)                                                                \
                 *(skconv_vec *)(m + k * m_block + t * SKCONV_LANES) = acc[t][k];                                      \
     }
 
-#define SKCONV_PLANES_4(NV)                                                                                           \
-    SKCONV_PLANE_TILE(1, NV) SKCONV_PLANE_TILE(2, NV) SKCONV_PLANE_TILE(3, NV) SKCONV_PLANE_TILE(4, NV)
-#define SKCONV_PLANES_6(NV) SKCONV_PLANES_4(NV) SKCONV_PLANE_TILE(5, NV) SKCONV_PLANE_TILE(6, NV)
-#define SKCONV_PLANES_8(NV) SKCONV_PLANES_6(NV) SKCONV_PLANE_TILE(7, NV) SKCONV_PLANE_TILE(8, NV)
-#define SKCONV_PLANES_12(NV)                                                                                          \
-    SKCONV_PLANES_8(NV) SKCONV_PLANE_TILE(9, NV) SKCONV_PLANE_TILE(10, NV) SKCONV_PLANE_TILE(11, NV)                  \
-    SKCONV_PLANE_TILE(12, NV)
-#define SKCONV_PLANES_14(NV) SKCONV_PLANES_12(NV) SKCONV_PLANE_TILE(13, NV) SKCONV_PLANE_TILE(14, NV)
-#define SKCONV_PLANES_16(NV) SKCONV_PLANES_14(NV) SKCONV_PLANE_TILE(15, NV) SKCONV_PLANE_TILE(16, NV)
+#define SKCONV_WINOGRADS_4(NV)                                                                                           \
+    SKCONV_WINOGRAD_TILE(1, NV) SKCONV_WINOGRAD_TILE(2, NV) SKCONV_WINOGRAD_TILE(3, NV) SKCONV_WINOGRAD_TILE(4, NV)
+#define SKCONV_WINOGRADS_6(NV) SKCONV_WINOGRADS_4(NV) SKCONV_WINOGRAD_TILE(5, NV) SKCONV_WINOGRAD_TILE(6, NV)
+#define SKCONV_WINOGRADS_8(NV) SKCONV_WINOGRADS_6(NV) SKCONV_WINOGRAD_TILE(7, NV) SKCONV_WINOGRAD_TILE(8, NV)
+#define SKCONV_WINOGRADS_12(NV)                                                                                          \
+    SKCONV_WINOGRADS_8(NV) SKCONV_WINOGRAD_TILE(9, NV) SKCONV_WINOGRAD_TILE(10, NV) SKCONV_WINOGRAD_TILE(11, NV)                  \
+    SKCONV_WINOGRAD_TILE(12, NV)
+#define SKCONV_WINOGRADS_14(NV) SKCONV_WINOGRADS_12(NV) SKCONV_WINOGRAD_TILE(13, NV) SKCONV_WINOGRAD_TILE(14, NV)
+#define SKCONV_WINOGRADS_16(NV) SKCONV_WINOGRADS_14(NV) SKCONV_WINOGRAD_TILE(15, NV) SKCONV_WINOGRAD_TILE(16, NV)
 
-#define SKCONV_P(MR, NV) skconv_plane_tile_##MR##x##NV
-#define SKCONV_P_4(NV) NULL, SKCONV_P(1, NV), SKCONV_P(2, NV), SKCONV_P(3, NV), SKCONV_P(4, NV)
-#define SKCONV_P_6(NV) SKCONV_P_4(NV), SKCONV_P(5, NV), SKCONV_P(6, NV)
-#define SKCONV_P_8(NV) SKCONV_P_6(NV), SKCONV_P(7, NV), SKCONV_P(8, NV)
-#define SKCONV_P_12(NV) SKCONV_P_8(NV), SKCONV_P(9, NV), SKCONV_P(10, NV), SKCONV_P(11, NV), SKCONV_P(12, NV)
-#define SKCONV_P_14(NV) SKCONV_P_12(NV), SKCONV_P(13, NV), SKCONV_P(14, NV)
-#define SKCONV_P_16(NV) SKCONV_P_14(NV), SKCONV_P(15, NV), SKCONV_P(16, NV)
+#define SKCONV_W(MR, NV) skconv_winograd_tile_##MR##x##NV
+#define SKCONV_W_4(NV) NULL, SKCONV_W(1, NV), SKCONV_W(2, NV), SKCONV_W(3, NV), SKCONV_W(4, NV)
+#define SKCONV_W_6(NV) SKCONV_W_4(NV), SKCONV_W(5, NV), SKCONV_W(6, NV)
+#define SKCONV_W_8(NV) SKCONV_W_6(NV), SKCONV_W(7, NV), SKCONV_W(8, NV)
+#define SKCONV_W_12(NV) SKCONV_W_8(NV), SKCONV_W(9, NV), SKCONV_W(10, NV), SKCONV_W(11, NV), SKCONV_W(12, NV)
+#define SKCONV_W_14(NV) SKCONV_W_12(NV), SKCONV_W(13, NV), SKCONV_W(14, NV)
+#define SKCONV_W_16(NV) SKCONV_W_14(NV), SKCONV_W(15, NV), SKCONV_W(16, NV)
 
 /* By vectors and rows; the most of both. */
-enum { SKCONV_PLANE_ROWS = 16 };
+enum { SKCONV_WINOGRAD_ROWS = 16 };
 #if defined(__AVX512F__)
-SKCONV_PLANES_16(1) SKCONV_PLANES_14(2) SKCONV_PLANES_8(3) SKCONV_PLANES_6(4)
-static const skconv_plane_tile skconv_plane_tiles[5][SKCONV_PLANE_ROWS + 1] = {
-    {NULL}, {SKCONV_P_16(1)}, {SKCONV_P_14(2)}, {SKCONV_P_8(3)}, {SKCONV_P_6(4)}};
-static const ptrdiff_t skconv_plane_rows[5] = {0, 16, 14, 8, 6}, skconv_plane_vectors = 4;
+SKCONV_WINOGRADS_16(1) SKCONV_WINOGRADS_14(2) SKCONV_WINOGRADS_8(3) SKCONV_WINOGRADS_6(4)
+static const skconv_winograd_tile skconv_winograd_tiles[5][SKCONV_WINOGRAD_ROWS + 1] = {
+    {NULL}, {SKCONV_W_16(1)}, {SKCONV_W_14(2)}, {SKCONV_W_8(3)}, {SKCONV_W_6(4)}};
+static const ptrdiff_t skconv_winograd_rows[5] = {0, 16, 14, 8, 6}, skconv_winograd_vectors = 4;
 #elif defined(__AVX2__)
-SKCONV_PLANES_12(1) SKCONV_PLANES_6(2)
-static const skconv_plane_tile skconv_plane_tiles[5][SKCONV_PLANE_ROWS + 1] = {
-    {NULL}, {SKCONV_P_12(1)}, {SKCONV_P_6(2)}, {NULL}, {NULL}};
-static const ptrdiff_t skconv_plane_rows[5] = {0, 12, 6, 0, 0}, skconv_plane_vectors = 2;
+SKCONV_WINOGRADS_12(1) SKCONV_WINOGRADS_6(2)
+static const skconv_winograd_tile skconv_winograd_tiles[5][SKCONV_WINOGRAD_ROWS + 1] = {
+    {NULL}, {SKCONV_W_12(1)}, {SKCONV_W_6(2)}, {NULL}, {NULL}};
+static const ptrdiff_t skconv_winograd_rows[5] = {0, 12, 6, 0, 0}, skconv_winograd_vectors = 2;
 #elif defined(__ARM_NEON)
-SKCONV_PLANES_16(1) SKCONV_PLANES_8(2) SKCONV_PLANES_8(3) SKCONV_PLANES_6(4)
-static const skconv_plane_tile skconv_plane_tiles[5][SKCONV_PLANE_ROWS + 1] = {
-    {NULL}, {SKCONV_P_16(1)}, {SKCONV_P_8(2)}, {SKCONV_P_8(3)}, {SKCONV_P_6(4)}};
-static const ptrdiff_t skconv_plane_rows[5] = {0, 16, 8, 8, 6}, skconv_plane_vectors = 4;
+SKCONV_WINOGRADS_16(1) SKCONV_WINOGRADS_8(2) SKCONV_WINOGRADS_8(3) SKCONV_WINOGRADS_6(4)
+static const skconv_winograd_tile skconv_winograd_tiles[5][SKCONV_WINOGRAD_ROWS + 1] = {
+    {NULL}, {SKCONV_W_16(1)}, {SKCONV_W_8(2)}, {SKCONV_W_8(3)}, {SKCONV_W_6(4)}};
+static const ptrdiff_t skconv_winograd_rows[5] = {0, 16, 8, 8, 6}, skconv_winograd_vectors = 4;
 #else
-SKCONV_PLANES_8(1) SKCONV_PLANES_4(2)
-static const skconv_plane_tile skconv_plane_tiles[5][SKCONV_PLANE_ROWS + 1] = {
-    {NULL}, {SKCONV_P_8(1)}, {SKCONV_P_4(2)}, {NULL}, {NULL}};
-static const ptrdiff_t skconv_plane_rows[5] = {0, 8, 4, 0, 0}, skconv_plane_vectors = 2;
+SKCONV_WINOGRADS_8(1) SKCONV_WINOGRADS_4(2)
+static const skconv_winograd_tile skconv_winograd_tiles[5][SKCONV_WINOGRAD_ROWS + 1] = {
+    {NULL}, {SKCONV_W_8(1)}, {SKCONV_W_4(2)}, {NULL}, {NULL}};
+static const ptrdiff_t skconv_winograd_rows[5] = {0, 8, 4, 0, 0}, skconv_winograd_vectors = 2;
 #endif
 
 #endif /* SKCONV_KERNELS */

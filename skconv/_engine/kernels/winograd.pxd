@@ -28,13 +28,13 @@ cdef extern from "winograd.h" nogil:
     void tile_gradient "skconv_winograd_gradient"(int kernel, const real *m, Py_ssize_t plane, real *g, Py_ssize_t tap)
 
 cdef extern from "winograd_product.h" nogil:
-    ctypedef void (*PlaneTile "skconv_plane_tile")(const real *v, Py_ssize_t v_block, Py_ssize_t n_channels,
+    ctypedef void (*PlaneTile "skconv_winograd_tile")(const real *v, Py_ssize_t v_block, Py_ssize_t n_channels,
                                                    const real *u, real *m, Py_ssize_t m_block)
     enum:
-        PLANE_ROWS "(SKCONV_PLANE_ROWS + 1)"
-    const PlaneTile[5][PLANE_ROWS] plane_tiles "skconv_plane_tiles"
-    const Py_ssize_t[5] plane_rows "skconv_plane_rows"
-    const Py_ssize_t plane_vectors "skconv_plane_vectors"
+        PLANE_ROWS "(SKCONV_WINOGRAD_ROWS + 1)"
+    const PlaneTile[5][PLANE_ROWS] plane_tiles "skconv_winograd_tiles"
+    const Py_ssize_t[5] plane_rows "skconv_winograd_rows"
+    const Py_ssize_t plane_vectors "skconv_winograd_vectors"
 
 
 cdef inline Py_ssize_t next_vector(Py_ssize_t c, Py_ssize_t n) noexcept nogil:
