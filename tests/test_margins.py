@@ -98,6 +98,22 @@ def test_last_samples_are_shared(monkeypatch, n_samples, n_threads):
     np.testing.assert_array_equal(network.predict(x), alone)
 
 
+@pytest.mark.parametrize(("n_channels", "n_filters"), [(16, 16), (3, 40)])
+@pytest.mark.parametrize(("size", "kernel"), [(24, 9), (30, 9), (23, 11), (26, 7), (25, 5)])
+def test_gradients_of_large_maps_add_up(isa, size, kernel, n_channels, n_filters):
+    """Samples that share an input's gradient, of maps that several products of the weights' gradient go through."""
+    rng = np.random.default_rng(0)
+    window = {"kernel_size": kernel, "padding": "same"}
+    network = network_of((size, size), window, n_channels, n_filters, "float32", isa)
+    fill_with_integers(network, rng)
+    x = integers(rng, 48, size, size, n_channels).astype(np.float32)
+    dy = integers(rng, 48, size, size, n_filters).astype(np.float32)
+    dx, gradient = network.backward(x, dy)
+    alone = [network.backward(x[i : i + 1], dy[i : i + 1]) for i in range(48)]
+    np.testing.assert_array_equal(dx, np.concatenate([dx for dx, _ in alone]))
+    np.testing.assert_array_equal(gradient, sum(gradient for _, gradient in alone))
+
+
 @pytest.mark.parametrize("size", range(1, 9))
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 def test_margins_of_a_line(size, kernel):

@@ -57,7 +57,8 @@ cdef class Convolution(ForwardConvolution):
         Py_ssize_t dx_offset                # of what by_phases wants, in scratch
         Py_ssize_t sums_offset              # of the weights' gradient, transformed
         PoolWindows unpool                  # over dz
-        Py_ssize_t n_together               # samples per product of the weights' gradient
+        Py_ssize_t n_together               # samples whose dz are there at a time
+        Py_ssize_t n_gathered               # of these per product of the weights' gradient
         Py_ssize_t[3] dz_margin
         Py_ssize_t dz_depth                 # elements
         Py_ssize_t dz_line                  # elements
@@ -148,7 +149,7 @@ cdef class Convolution(ForwardConvolution):
             self.sums_offset = self.scratch_size
             self.scratch_size += self.winograd_dw.sums_size
         margins = any(self.dz_margin[axis] > 0 or extent[axis] > self.out[axis] for axis in range(3))
-        self.reads_dy = not (margins or self.is_winograd or self.is_depthwise or pool is not None
+        self.reads_dy = not (margins or self.has_winograd_gradients or self.is_depthwise or pool is not None
                              or self.activation != IDENTITY)
         if self.reads_dy:
             self.dz_sample = self.y.values * self.itemsize
@@ -157,9 +158,11 @@ cdef class Convolution(ForwardConvolution):
         self.scratch_size = self.dz_offset + round_up(self.n_together * self.dz_sample + 64 * self.itemsize)
 
         self.weight_block = max(1, min(self.out[1], 2 * BLOCK_PIXELS // self.out[2]))
-        # A line of output pixels is one run. Where samples are gathered, a block is all lines of a slice.
-        runs = self.tables.runs(self.n_together * self.weight_block)
-        for i in range(self.n_together):
+        # A line of output pixels is one run. Samples are gathered where a block is all lines of a slice: a shorter last
+        # block would need a table of its own.
+        self.n_gathered = self.n_together if self.weight_block == self.out[1] else 1
+        runs = self.tables.runs(self.n_gathered * self.weight_block)
+        for i in range(self.n_gathered):
             for line in range(self.weight_block):
                 runs[m].a = i * (self.x.sample // self.itemsize) + line * self.stride[1] * self.x.line_stride
                 runs[m].b = i * (self.dz_sample // self.itemsize) + line * self.dz_line
@@ -181,7 +184,8 @@ cdef class Convolution(ForwardConvolution):
                     self.x.size, self.out, self.kernel, self.stride, self.dilation, self.before))
             self.beside_offset = self.scratch_size
             self.scratch_size += self.beside_dw.sums_size
-        elif self.learns and self.weight_block == self.out[1] and not (self.is_winograd or self.is_depthwise):
+        elif (self.learns and self.weight_block == self.out[1]
+              and not (self.has_winograd_gradients or self.is_depthwise)):
             self.clipped_dw = clipping_of_weights(
                 self._kernels, size=self.x.size, out=self.out, kernel=self.kernel, stride=self.stride,
                 dilation=self.dilation, before=self.before, n_together=self.n_together, n_groups=self.n_products,
@@ -193,7 +197,7 @@ cdef class Convolution(ForwardConvolution):
             self.gradient_rows[k] = k * self.n_filters
         if (self.learns and n_pixels == self.n_products == self.stride[2] == self.dilation[2] == 1
                 and self.kernel[2] in (3, 5, 7) and self.out[2] >= 2 * self.kernel[2]
-                and self.clipped_dw is None and not (self.is_winograd or self.is_depthwise)):
+                and self.clipped_dw is None and not (self.has_winograd_gradients or self.is_depthwise)):
             self._build_slopes()
         if self.needs_dx:
             self.packed = self.tables.bytes((self.depth * self.n_filters + 64) * self.itemsize)
@@ -202,7 +206,7 @@ cdef class Convolution(ForwardConvolution):
         """The weights' gradient by slopes.h, of as many filters as fill whole vectors."""
         cdef Py_ssize_t k
         self.slope_columns = self.k.slope_columns(self.kernel[2], self.n_filters)
-        if self.slope_columns > 0 and self.n_together == 1:
+        if self.slope_columns > 0 and self.n_gathered == 1:
             self.weight_block = max(1, min(self.out[1], SLOPE_PIXELS // self.out[2]))
         self.slope_terms = self.tables.sizes(self.depth // self.kernel[2])
         self.slope_rows = self.tables.sizes(self.depth // self.kernel[2])
@@ -265,8 +269,10 @@ cdef class Convolution(ForwardConvolution):
                                    self.input(p, first), self.x.sample, fetched,
                                    p.scratch + self.scratch_offset + self.dx_offset)
             # After the input's gradient, which has fetched x from where the forward pass of the mini-batch left it.
-            if self.learns and not self.has_winograd_gradients:
-                self._weights_gradient(p, first, n, dz)
+            i = 0 if self.learns and not self.has_winograd_gradients else n
+            while i < n:
+                self._weights_gradient(p, first + i, min(self.n_gathered, n - i), dz + i * self.dz_sample)
+                i += self.n_gathered
             first += self.n_together
         if self.one_by_one is not None and self.learns:
             self.one_by_one.finish(p.scratch + self.scratch_offset + self.beside_offset, gradient)

@@ -26,7 +26,7 @@ from .kernels.separable cimport (
     combine_moments, combine_moments_gradient, gather, line_moments, modulus, modulus_gradient, moments_out,
     pixel_moments, pixel_moments_gradient, respond, store_pixels,
 )
-from .kernels.slopes cimport slope_columns, slopes
+from .kernels.slopes cimport add_slopes, slope_columns
 from .table cimport Clip, Kernels, Lines, PlaneLines, Product, Run, Update, Warp, Windows
 from .kernels.loss cimport softmax_cross_entropy, value_loss
 from .kernels.training cimport adam, add_buffers, average, join_buffers, load_line, sgd, softmax
@@ -65,7 +65,7 @@ cdef void _convolve_lines(const Lines *p, Py_ssize_t n_lines, const void *x, con
 cdef void _slopes(const Product *p, Py_ssize_t kernel, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A,
                   const Py_ssize_t *a_rows, const void *B, void *C, const Py_ssize_t *c_rows,
                   Py_ssize_t c_tap) noexcept nogil:
-    slopes(p, kernel, n_rows, n_columns, <const real *> A, a_rows, <const real *> B, <real *> C, c_rows, c_tap)
+    add_slopes(p, kernel, n_rows, n_columns, <const real *> A, a_rows, <const real *> B, <real *> C, c_rows, c_tap)
 
 
 cdef void _plane_weights(const PlaneLines *p, const void *w, bint reverse, void *out) noexcept nogil:

@@ -20,7 +20,7 @@ cdef inline Py_ssize_t slope_columns(Py_ssize_t kernel, Py_ssize_t n_columns) no
     return n_columns - n_columns % LANES if slope_rows[0][(kernel - 3) // 2] > 0 else 0
 
 
-cdef inline void slopes(
+cdef inline void add_slopes(
     const Product *p,               # its runs are lines of dz
     Py_ssize_t kernel,
     Py_ssize_t n_rows,

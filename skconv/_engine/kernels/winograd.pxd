@@ -29,7 +29,7 @@ cdef extern from "winograd.h" nogil:
 
 cdef extern from "winograd_product.h" nogil:
     ctypedef void (*PlaneTile "skconv_winograd_tile")(const real *v, Py_ssize_t v_block, Py_ssize_t n_channels,
-                                                   const real *u, real *m, Py_ssize_t m_block)
+                                                      const real *u, real *m, Py_ssize_t m_block)
     enum:
         PLANE_ROWS "(SKCONV_WINOGRAD_ROWS + 1)"
     const PlaneTile[5][PLANE_ROWS] plane_tiles "skconv_winograd_tiles"
