@@ -226,6 +226,18 @@ def test_conv_transpose_keeps_what_is_not_finite_in_place(n_channels):
         assert_array_equal(x[~harmed], conv_transpose(y, np.ones_like(weights), stride=2)[~harmed])
 
 
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("n_filters", [1, 3, 7, 12, 16])
+def test_conv_transpose_of_one_pixel_keeps_to_it(n_channels, n_filters):
+    y = np.ones((1, 5, 8, n_filters), np.float32)
+    y[0, 4, 3, 0], y[0, 1, 2, -1] = np.nan, np.inf
+    x = conv_transpose(y, np.ones((n_filters, 1, 1, n_channels)))
+    harmed = np.zeros(x.shape, bool)
+    harmed[0, 4, 3] = harmed[0, 1, 2] = True
+    assert_array_equal(~np.isfinite(x), harmed)
+    assert_array_equal(x[~harmed], n_filters)
+
+
 @settings(derandomize=True, deadline=None, max_examples=100)
 @given(geometries())
 def test_the_code_for_infinite_weights_matches_the_engine(call):

@@ -51,6 +51,26 @@ def test_pixels_that_share_a_vector_agree_with_pixels_that_do_not(
     np.testing.assert_allclose(shared_dw, dw, rtol=0, atol=4 * 49 * np.finfo(dtype).eps * np.abs(dw).max())
 
 
+@pytest.mark.parametrize("n_channels", [1, 4, 6])
+@pytest.mark.parametrize(
+    ("size", "stride"),
+    [((1, 30), (2, 1)), ((2, 14), (3, 1)), ((1, 6, 20), (2, 1, 1)), ((2, 1, 9), (3, 2, 1)), ((1, 1), (3, 3))],
+    ids=str,
+)
+def test_gradients_of_axes_shorter_than_their_stride(isa, dtype, size, stride, n_channels):
+    """One phase of the input's gradient is left then, and has some of the taps only."""
+    rng = np.random.default_rng(0)
+    operation = convolution((*size, n_channels), 16, kernel_size=3, stride=stride, padding=1)
+    network = Network([operation], dtype=dtype, isa=isa)
+    fill_with_integers(network, rng)
+    x = integers(rng, 2, *size, n_channels).astype(dtype)
+    dy = integers(rng, 2, *operation.out_shape).astype(dtype)
+    dx, _ = network.backward(x, dy)
+    np.testing.assert_array_equal(
+        dx, reference.conv_backward_input(dy, network.coefs[0], x.shape, **geometry(operation.window))
+    )
+
+
 def test_pixels_share_vectors_only_where_that_saves_steps():
     assert pixels_per_vector(16, 6, 5, 28) == 2  # 6 steps for two pixels in place of 10
     assert pixels_per_vector(16, 6, 5, 1) == 1  # a line of one pixel

@@ -118,7 +118,8 @@ cdef class InputGradient:
                         self.scratch_size = self.planes.scratch_size
                         phase.block = self.planes.max_lines
                         self.clipped = self.clipped_lines = None
-                    elif n_pixels > 1 and self.n_phases == 1:
+                    elif n_pixels > 1 and self.n_phases == 1 and n_taps == kernel[0] * kernel[1] * kernel[2]:
+                        # All taps: of an axis shorter than its stride, one phase is left, and has some of them.
                         self.beside = SideBySide(
                             kernels, n_pixels=n_pixels, kernel=kernel[2], depth=n_filters,
                             row_offsets=[runs[i].a for i in range(0, n_taps, kernel[2])], n_columns=n_channels,

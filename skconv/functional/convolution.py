@@ -386,7 +386,7 @@ def _bind(
             "algorithm='winograd' needs a kernel of 3x3 or 5x5 pixels, stride=1, dilation=1 and at least 16 channels "
             f"and filters, got {operation.describe()}; use algorithm='auto'"
         )
-    return _bound((*operations, operation), out_shape, is_padded)
+    return _bound((*operations, operation), operation.shares_vectors, out_shape, is_padded)
 
 
 def bind_transpose(in_shape, weights_shape, *options):
@@ -438,7 +438,8 @@ def _bind_transpose(in_shape, weights_shape, stride, padding, output_padding, di
     window = resolve_window(image, kernel_size=kernel_size, stride=strides, padding=padding, dilation=dilation)
     out_shape = (*image, n_channels)
     operation = _convolution(out_shape, in_shape, window, groups, False, "auto")
-    return _bound((operation,), out_shape, any(window.pad_before + window.pad_after))
+    pads_zeros = any(window.pad_before + window.pad_after)
+    return _bound((operation,), operation.gradients_share_vectors, out_shape, pads_zeros)
 
 
 def _check_groups(groups, weights_shape, n_channels, what):
@@ -462,8 +463,8 @@ def _convolution(in_shape, out_shape, window, groups, has_bias, algorithm):
     )  # fmt: skip
 
 
-def _bound(operations, out_shape, pads_zeros):
+def _bound(operations, shares_vectors, out_shape, pads_zeros):
     direct = None
-    if is_winograd(operations[-1]) or operations[-1].shares_vectors:
+    if is_winograd(operations[-1]) or shares_vectors:
         direct = (*operations[:-1], replace(operations[-1], algorithm="direct"))
     return Bound(operations, direct, out_shape, pads_zeros)
