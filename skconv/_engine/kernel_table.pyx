@@ -39,6 +39,9 @@ from .kernels.winograd cimport (
     winograd_weights,
     plane_vectors,
 )
+from .kernels.winograd_lines cimport (
+    line_parts, line_points, winograd_lines_input, winograd_lines_output, winograd_lines_weights,
+)
 
 cdef extern from "planes.h" nogil:
     void plane_weights "skconv_plane_weights"(const PlaneLines *p, const real *w, bint reverse, real *out)
@@ -173,6 +176,20 @@ cdef void _winograd_gradient_factors(Py_ssize_t kernel, const void *x, Py_ssize_
 
 cdef void _winograd_gradient(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t n, void *g) noexcept nogil:
     winograd_gradient(kernel, <const real *> m, plane, n, <real *> g)
+
+
+cdef void _winograd_lines_input(Py_ssize_t kernel, const void *x, Py_ssize_t line, Py_ssize_t n, void *v,
+                                Py_ssize_t plane) noexcept nogil:
+    winograd_lines_input(kernel, <const real *> x, line, n, <real *> v, plane)
+
+
+cdef void _winograd_lines_weights(Py_ssize_t kernel, const void *w, Py_ssize_t n, bint reverse, void *u) noexcept nogil:
+    winograd_lines_weights(kernel, <const real *> w, n, reverse, <real *> u)
+
+
+cdef void _winograd_lines_output(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t n, void *y,
+                                 Py_ssize_t line, Py_ssize_t n_lines, bint relu) noexcept nogil:
+    winograd_lines_output(kernel, <const real *> m, plane, n, <real *> y, line, n_lines, relu)
 
 
 cdef void _max_pool_line(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, Py_ssize_t d0, Py_ssize_t h0,
@@ -452,6 +469,11 @@ kernels.winograd_products = _winograd_products
 kernels.winograd_output = _winograd_output
 kernels.winograd_gradient_factors = _winograd_gradient_factors
 kernels.winograd_gradient = _winograd_gradient
+kernels.line_points = line_points
+kernels.line_parts = line_parts
+kernels.winograd_lines_input = _winograd_lines_input
+kernels.winograd_lines_weights = _winograd_lines_weights
+kernels.winograd_lines_output = _winograd_lines_output
 kernels.max_pool_line = _max_pool_line
 kernels.max_unpool_line = _max_unpool_line
 kernels.max_pool_pixels = _max_pool_pixels

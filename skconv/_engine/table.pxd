@@ -199,6 +199,16 @@ cdef struct Kernels:
                                       Py_ssize_t z_plane) noexcept nogil
     void (*winograd_gradient)(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t n, void *g) noexcept nogil
 
+    # Winograd's algorithm along one axis, four lines of the result at a time.
+    Py_ssize_t (*line_points)(Py_ssize_t kernel) noexcept nogil     # for kernels of so many rows
+    Py_ssize_t (*line_parts)(Py_ssize_t kernel) noexcept nogil      # rows of taps of a point
+    void (*winograd_lines_input)(Py_ssize_t kernel, const void *x, Py_ssize_t line, Py_ssize_t n, void *v,
+                                 Py_ssize_t plane) noexcept nogil
+    void (*winograd_lines_weights)(Py_ssize_t kernel, const void *w, Py_ssize_t n, bint reverse,
+                                   void *u) noexcept nogil
+    void (*winograd_lines_output)(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t n, void *y,
+                                  Py_ssize_t line, Py_ssize_t n_lines, bint relu) noexcept nogil
+
     void (*max_pool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, Py_ssize_t d0, Py_ssize_t h0,
                           void *y, uint8_t *index, int32_t *wide, Clip *clip) noexcept nogil
     void (*max_unpool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *dy, const uint8_t *index,
