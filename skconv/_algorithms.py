@@ -18,6 +18,10 @@ WINOGRAD_WASTE_OF_FEW = 1.2  # channels; 6 -> 128 3x3 on 14x14 pixels, 1.3: 192 
 WINOGRAD_SHARE = 0.6
 
 
+LINE_TILE = 4  # lines of the output at a time, where it goes along one axis
+LINE_PRODUCTS = {3: 6, 5: 8, 7: 14}  # of rows of taps for such a tile, by the rows of the kernel
+
+
 def choose_algorithm(operation):
     """Choose how a convolution is computed: Winograd's where measured to be faster, or asked for.
 
@@ -39,6 +43,10 @@ def choose_algorithm(operation):
     channels, filters = operation.in_shape[-1], operation.out_shape[-1]
     if operation.algorithm == "direct":
         return "direct", "asked for"
+    if pays_by_lines(operation):
+        rows = operation.window.kernel_size[-2]
+        n, of = LINE_PRODUCTS[rows], LINE_TILE * rows
+        return "winograd", f"a kernel of {rows} rows, line by line: {n} multiplications in place of {of}"
     if not (operation.supports_winograd or operation.supports_winograd_forward):
         wants = "a 3x3 or 5x5 kernel, stride 1, dilation 1, one group and at least 16 channels and filters"
         return "direct", f"Winograd's algorithm needs {wants}, got {operation.describe()}"
@@ -60,8 +68,15 @@ def choose_algorithm(operation):
 
 
 def is_winograd(operation):
-    """Whether Winograd's algorithm computes a convolution."""
-    return choose_algorithm(operation)[0] == "winograd"
+    """Whether Winograd's algorithm computes a convolution by tiles, along both axes."""
+    return choose_algorithm(operation)[0] == "winograd" and not pays_by_lines(operation)
+
+
+def pays_by_lines(operation):
+    """Whether Winograd's algorithm computes the output along one axis, whole lines at a time (winograd_lines.h)."""
+    if operation.algorithm != "auto" or not operation.supports_winograd_lines:
+        return False
+    return False
 
 
 def tile_side(operation):
@@ -89,8 +104,12 @@ def _taps_on_the_image(operation):
 
 
 def n_executed_multiplications(operation):
-    """Multiplications that a convolution of one sample takes; Winograd's has 36 for every tile."""
+    """Multiplications that a convolution of one sample takes; Winograd's has 36 for every tile along both axes."""
+    depth, height, width = in_3d(operation.out_shape[:-1], 1)
+    if pays_by_lines(operation):
+        rows, taps = operation.window.kernel_size[-2:]
+        n_rows = depth * -(-height // LINE_TILE) * LINE_PRODUCTS[rows]
+        return n_rows * taps * width * operation.in_shape[-1] * operation.out_shape[-1]
     if not is_winograd(operation):
         return operation.n_multiplications
-    depth, _, _ = in_3d(operation.out_shape[:-1], 1)
     return PLANES * depth * winograd_tiles(operation) * operation.in_shape[-1] * operation.out_shape[-1]

@@ -136,6 +136,18 @@ class Convolution(Weighted):
         )
 
     @property
+    def supports_winograd_lines(self):
+        """Whether Winograd's algorithm along one axis, whole lines at a time, can compute its output."""
+        window = self.window
+        return (
+            len(window.kernel_size) > 1
+            and window.kernel_size[-2] in (3, 5, 7)
+            and max(window.kernel_size[:-2], default=1) == 1
+            and max(window.stride + window.dilation) == 1
+            and self.groups == 1
+        )
+
+    @property
     def _has_winograd_window(self):
         window = self.window
         return (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._algorithms import PLANES, is_winograd, tile_side
+from ._algorithms import LINE_TILE, PLANES, is_winograd, pays_by_lines, tile_side
 from ._engine import kernels
 from ._engine.augment import AugmentedInput
 from ._engine.contrast import ContrastLayer
@@ -148,6 +148,7 @@ class Step:
     activation: str = "identity"
     is_wide: bool = False
     is_winograd: bool = False
+    by_winograd_lines: bool = False
     repeats: int = 1  # of every channel, by the step before
     x: MapLayout | None = None
     y: MapLayout | None = None
@@ -216,6 +217,7 @@ def fuse(operations, segments, itemsize, statistics=None, blocks=None):
         if isinstance(operation, Convolution | DenseProduct | BatchNormalization):
             step.activation = operation.activation
             step.is_winograd = isinstance(operation, Convolution) and is_winograd(operation)
+            step.by_winograd_lines = isinstance(operation, Convolution) and pays_by_lines(operation)
             step.is_wide = is_wide(operation, itemsize)
             if step.activation not in MONOTONE or (step.is_wide and step.activation != "identity"):
                 steps.append(Step(Activate(operation.name, operation.out_shape, operation.out_shape, step.activation)))
@@ -259,17 +261,20 @@ def _margin(step):
         for o, s, e, b, n in zip(out, window.stride, window.extent, window.pad_before, size, strict=True)
     )
     more = tile_side(step.operation) - 1 if step.is_winograd else 0  # whole tiles may end so many pixels further on
-    return window.pad_before, tuple(max(0, r) + t for r, t in zip(reach, (0, more, more), strict=True))
+    lines = more
+    if step.by_winograd_lines:  # whole tiles of lines; the transform of seven rows sees one more
+        lines = -out[1] % LINE_TILE + (window.kernel_size[1] == 7)
+    return window.pad_before, tuple(max(0, r) + t for r, t in zip(reach, (0, lines, more), strict=True))
 
 
 def _reads_on(step):
     """Whether a step may read past the end of its input, which must then be a map, with its slack behind it.
 
-    Vectors of channels do: Winograd's tiles, and depthwise products. All others read the values that exist.
+    Vectors of channels do: Winograd's tiles and lines, and depthwise products. All others read the values that exist.
     """
     operation = step.operation
     return isinstance(operation, Convolution) and (
-        step.is_winograd or 1 < operation.groups == operation.in_shape[-1]
+        step.is_winograd or step.by_winograd_lines or 1 < operation.groups == operation.in_shape[-1]
     )  # fmt: skip
 
 
@@ -450,7 +455,8 @@ class Plan:
                 pool=None if step.pool is None else window_in_3d(step.pool.window),
                 groups=operation.groups * step.repeats, connections=operation.connections,
                 max_samples=self.chunk if goes_back else 0, learns=step.learns,
-                is_winograd=step.is_winograd, shares_vectors=operation.gradients_share_vectors, **index, **common,
+                is_winograd=step.is_winograd, by_winograd_lines=step.by_winograd_lines,
+                shares_vectors=operation.gradients_share_vectors, **index, **common,
             )  # fmt: skip
         if isinstance(operation, DenseProduct):
             return DenseLayer(

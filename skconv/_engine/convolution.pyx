@@ -79,11 +79,11 @@ cdef class Convolution(ForwardConvolution):
         char *packed                        # weights of every tap, transposed
 
     def __init__(self, kernels, x, y, *, window, out, activation, pool=None, index_origin=0, index_sample=0,
-                 max_samples=0, groups=1, connections=None, learns=True, is_winograd=False, shares_vectors=False,
-                 is_output=False, needs_dx=True):
+                 max_samples=0, groups=1, connections=None, learns=True, is_winograd=False, by_winograd_lines=False,
+                 shares_vectors=False, is_output=False, needs_dx=True):
         super().__init__(kernels, x, y, window=window, out=out, activation=activation, pool=pool,
                          index_origin=index_origin, index_sample=index_sample, groups=groups, is_winograd=is_winograd,
-                         shares_vectors=shares_vectors, is_output=is_output, needs_dx=needs_dx)
+                         by_winograd_lines=by_winograd_lines, shares_vectors=shares_vectors, is_output=is_output, needs_dx=needs_dx)
         self.learns = learns
         self.needs_input_only = pool is None and activation == IDENTITY
         if max_samples > 0:

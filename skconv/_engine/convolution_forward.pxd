@@ -29,6 +29,7 @@ cdef class ForwardConvolution(Layer):
         Py_ssize_t[3] out
         int activation
         bint is_winograd
+        bint by_winograd_lines
         bint has_winograd_gradients
         bint shares_vectors
         bint is_rows                        # whether pixels and weights are what rows.h wants

@@ -56,12 +56,16 @@ cdef class ForwardConvolution(Layer):
     is_winograd : bool
         Whether to use Winograd's algorithm, for the gradients with 16 channels at least; x must then have a margin for
         whole tiles.
+    by_winograd_lines : bool
+        Whether to use it for the output along one axis, whole lines at a time; x must then have a margin for whole
+        tiles of four lines.
     shares_vectors : bool
         Whether neighbouring pixels may share vectors, and what is not finite then reach a pixel's neighbours.
     """
 
     def __init__(self, kernels, x, y, *, window, out, activation, pool=None, index_origin=0, index_sample=0,
-                 groups=1, is_winograd=False, shares_vectors=False, is_output=False, needs_dx=True):
+                 groups=1, is_winograd=False, by_winograd_lines=False, shares_vectors=False, is_output=False,
+                 needs_dx=True):
         super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
         cdef int axis
         for axis in range(3):
@@ -82,6 +86,7 @@ cdef class ForwardConvolution(Layer):
         self.index_origin = index_origin
         self.index_sample = index_sample
         self.is_winograd = is_winograd
+        self.by_winograd_lines = by_winograd_lines
         # With fewer channels the transforms of the gradients cost more than their products.
         self.has_winograd_gradients = is_winograd and self.x.channels >= LEAST_CHANNELS
         self.shares_vectors = (shares_vectors and not (self.has_winograd_gradients or self.is_depthwise)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .._algorithms import is_winograd
+from .._algorithms import choose_algorithm
 from .._geometry import MAX_ELEMENTS, Window, check_choice, check_int, check_real, per_axis, resolve_window
 from .._network import Network
 from .._operations import ALGORITHMS, PADDING_MODES, Convolution, Pad
@@ -465,6 +465,6 @@ def _convolution(in_shape, out_shape, window, groups, has_bias, algorithm):
 
 def _bound(operations, shares_vectors, out_shape, pads_zeros):
     direct = None
-    if is_winograd(operations[-1]) or shares_vectors:
+    if choose_algorithm(operations[-1])[0] == "winograd" or shares_vectors:
         direct = (*operations[:-1], replace(operations[-1], algorithm="direct"))
     return Bound(operations, direct, out_shape, pads_zeros)
