@@ -83,7 +83,8 @@ cdef class Convolution(ForwardConvolution):
                  shares_vectors=False, is_output=False, needs_dx=True):
         super().__init__(kernels, x, y, window=window, out=out, activation=activation, pool=pool,
                          index_origin=index_origin, index_sample=index_sample, groups=groups, is_winograd=is_winograd,
-                         by_winograd_lines=by_winograd_lines, shares_vectors=shares_vectors, is_output=is_output, needs_dx=needs_dx)
+                         by_winograd_lines=by_winograd_lines, shares_vectors=shares_vectors, is_output=is_output,
+                         needs_dx=needs_dx)
         self.learns = learns
         self.needs_input_only = pool is None and activation == IDENTITY
         if max_samples > 0:
