@@ -71,6 +71,8 @@ def test_on_arm(precision, tmp_path):
         ("winograd.h", "o[3] = b + 8 * d", "o[3] = b + 4 * d"),
         ("winograd.h", "o[6 - kernel] += m[5]", "o[3] += m[5]"),
         ("winograd.h", "o[6] = d[5] - d[4]", "o[6] = d[5] + d[4]"),
+        ("winograd_lines.h", "0.125 * f + m[kernel == 5 ? 7 : 6]", "0.125 * f + m[6]"),
+        ("winograd_lines.h", "o[5] = (d[5] - d[3]) - 4 * (d[3] - d[1])", "o[5] = t[5]"),
         ("tile.h", "lines[f * line + j]", "lines[f * line]"),
         ("pool.h", "(u > best) |", "(u >= best) |"),
         (

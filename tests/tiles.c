@@ -11,7 +11,7 @@
 
 #include "pool.h"
 #include "rows.h"
-#include "winograd.h"
+#include "winograd_lines.h"
 
 enum { MAX_ROWS = 28, MAX_COLUMNS = 4 * 16, SIZE = 1 << 14 };
 
@@ -176,6 +176,56 @@ static void check_winograd(int kernel)
             }
 }
 
+/* Along one axis: whole lines transformed, multiplied element by element, and back, beside the sum of products. */
+static void check_winograd_lines(int kernel, int n)
+{
+    static skconv_real x[SIZE], w[SIZE], v[SIZE], u[SIZE], m[SIZE], y[SIZE], expected[SIZE];
+    const ptrdiff_t line = n + 3, plane = n + SKCONV_LANES, parts = skconv_line_parts(kernel);
+    const ptrdiff_t n_points = skconv_line_points(kernel), first_rows = parts > 1 ? SKCONV_TILE_LINES : kernel;
+    fill(x, SIZE);
+    fill(w, SIZE);
+    for (int kind = 0; kind < 4; kind++) {
+        const int relu = kind & 1, backwards = kind & 2;
+        memset(m, 0, sizeof(m));
+        for (ptrdiff_t part = 0; part < parts; part++) {
+            const ptrdiff_t first = part * SKCONV_TILE_LINES, step = backwards ? -n : n;
+            const ptrdiff_t n_rows = kernel - first < first_rows ? kernel - first : first_rows;
+            const skconv_real *rows = (backwards ? w + (kernel - 1) * n : w) + first * step;
+            fill(u, SIZE);
+            skconv_rows_transform(kernel, rows, step, n_rows, n, u, n);
+            if (kernel == 3)
+                skconv_lines_input(3, x + first * line, line, n, v, plane);
+            else if (kernel == 5)
+                skconv_lines_input(5, x + first * line, line, n, v, plane);
+            else
+                skconv_lines_input(7, x + first * line, line, n, v, plane);
+            for (ptrdiff_t p = 0; p < n_points; p++)
+                for (ptrdiff_t i = 0; i < n; i++) m[p * plane + i] += v[p * plane + i] * u[p * n + i];
+        }
+        for (ptrdiff_t n_lines = 1; n_lines <= SKCONV_TILE_LINES; n_lines++) {
+            fill(y, SIZE);
+            memcpy(expected, y, sizeof(y));
+            for (ptrdiff_t l = 0; l < n_lines; l++)
+                for (ptrdiff_t i = 0; i < n; i++) {
+                    skconv_real sum = 0;
+                    for (ptrdiff_t r = 0; r < kernel; r++)
+                        sum += x[(l + r) * line + i] * w[(backwards ? kernel - 1 - r : r) * n + i];
+                    expected[l * line + i] = relu && sum < 0 ? 0 : sum;
+                }
+            if (kernel == 3)
+                skconv_lines_output(3, m, plane, n, y, line, n_lines, relu);
+            else if (kernel == 5)
+                skconv_lines_output(5, m, plane, n, y, line, n_lines, relu);
+            else
+                skconv_lines_output(7, m, plane, n, y, line, n_lines, relu);
+            for (ptrdiff_t i = 0; i < SIZE; i++) /* sums of at most 7 * 49, and sixths are rounded */
+                if (fabs((double)(y[i] - expected[i])) <= 64 * 343 * (sizeof(skconv_real) == 4 ? 6e-8 : 1.2e-16))
+                    y[i] = expected[i];
+            check("winograd by lines", kernel, n, y, expected, SIZE);
+        }
+    }
+}
+
 static void check_winograd_gradient(int kernel)
 {
     static skconv_real x[SIZE], y[SIZE], expected[SIZE], more[SIZE];
@@ -292,6 +342,8 @@ int main(void)
     check_products("depthwise tile", skconv_depth_tiles_1, skconv_depth_tile_rows, 1, 1);
     check_products("depthwise tile", skconv_depth_tiles_2, skconv_depth_tile_rows, 2, 1);
     check_winograd_input();
+    for (int kernel = 3; kernel <= 7; kernel += 2)
+        for (int n = SKCONV_LANES; n <= 3 * SKCONV_LANES; n += 1 + SKCONV_LANES / 3) check_winograd_lines(kernel, n);
     for (int kernel = 3; kernel <= 5; kernel += 2) {
         check_winograd(kernel);
         check_winograd_gradient(kernel);
