@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._algorithms import LINE_TILE, PLANES, is_winograd, pays_by_lines, tile_side
+from ._algorithms import LINE_TILE, PLANES, is_winograd, pays_by_lines, tile_side, winograd_tiles
 from ._engine import kernels
 from ._engine.augment import AugmentedInput
 from ._engine.contrast import ContrastLayer
@@ -59,6 +59,10 @@ MAX_CHUNK = 16
 WINOGRAD_CHUNK_BYTES = 3072 * 1024
 # Where taps on margins are left out: a pixel near a corner fills a register tile with others of its kind, one a sample.
 CLIPPED_CHUNK_BYTES = 1024 * 1024
+# Where a convolution stands alone, nothing but its weights stays from chunk to chunk, so chunks are small: what is copied
+# is convolved before it leaves the first cache. Of Winograd's tiles there must be as many as share a product.
+LONE_CHUNK_BYTES = 32 * 1024
+LONE_TILES = 32
 # A dense layer whose weights outgrow this becomes a stage: carried through the cache once per chunk, forward and twice
 # back, they would cost more than the barrier.
 WIDE_BYTES = 128 * 1024
@@ -289,6 +293,18 @@ def _is_one_by_one(step):
     )
 
 
+def _is_lone_convolution(steps):
+    """Whether there is nothing but a convolution and what is fused into it."""
+    return len(steps) == 1 and isinstance(steps[0].operation, Convolution)
+
+
+def _samples_together(step):
+    """Samples that share a product of Winograd's algorithm: those of few tiles."""
+    if not step.is_winograd:
+        return 1
+    return -(-LONE_TILES // winograd_tiles(step.operation))
+
+
 class Plan:
     """A network of operations as a compiled engine.
 
@@ -377,6 +393,8 @@ class Plan:
             chunk_bytes = WINOGRAD_CHUNK_BYTES
         elif any(isinstance(step.operation, Convolution) and is_clipped(step.operation, step.pool) for step in steps):
             chunk_bytes = CLIPPED_CHUNK_BYTES
+        if chunk_bytes != CLIPPED_CHUNK_BYTES and not (trains or is_data) and _is_lone_convolution(steps):
+            chunk_bytes = min(chunk_bytes, max(LONE_CHUNK_BYTES, _samples_together(steps[0]) * sample_bytes))
         self.chunk = max(1, min(MAX_CHUNK, chunk_bytes // sample_bytes))
         self.keeps_batch = len(stages) > 1
         if self.keeps_batch:

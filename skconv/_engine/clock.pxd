@@ -1,4 +1,4 @@
-"""What C gives the training loop: a clock, a place where all threads meet, and zeros for denormal numbers."""
+"""What C gives the training loop: a clock, a place where all threads meet, a counter, and zeros for denormal numbers."""
 
 cdef extern from *:
     """
@@ -17,6 +17,11 @@ cdef extern from *:
     static inline void skconv_barrier(void)
     {
     #pragma omp barrier
+    }
+    /* The next of some tasks that threads share. */
+    static inline Py_ssize_t skconv_next_task(Py_ssize_t *next)
+    {
+        return __atomic_fetch_add(next, 1, __ATOMIC_RELAXED);
     }
     /* Until restored, this thread takes numbers below the smallest normal one (1e-38 in float32) for zero. Where a
      * weight gets no gradient any more, Adam's mean shrinks by a tenth a step, reaches them after 700 steps and stays
@@ -49,5 +54,6 @@ cdef extern from *:
     """
     double skconv_seconds() noexcept nogil
     void skconv_barrier() noexcept nogil
+    Py_ssize_t skconv_next_task(Py_ssize_t *next) noexcept nogil
     unsigned long long skconv_flush_denormals() noexcept nogil
     void skconv_restore_mode(unsigned long long mode) noexcept nogil

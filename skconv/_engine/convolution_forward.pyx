@@ -20,7 +20,7 @@ Short rows of taps stay in registers (lines.pyx), or taps on the margin are left
 from libc.stdint cimport uint8_t
 
 from .clipping import clipping, clipping_of_lines
-from .layer cimport Layer, Pass, Tables, round_up
+from .layer cimport Layer, Pass, Tables, round_up, share_ahead
 from .lines import forward_lines
 from .margins import kernel_rows_inside
 from .planes cimport Planes, goes_by_planes
@@ -246,15 +246,16 @@ cdef class ForwardConvolution(Layer):
         """Lines h to h + lines of depth slice d, before pooling; tiles: the first of those that are multiplied already,
         or -1."""
         cdef:
-            Py_ssize_t at = self._first_seen(d, h), g, f, n
+            Py_ssize_t at = self._first_seen(d, h), g, f, n, share = 0, n_ahead = p.n_ahead
             Py_ssize_t c_line = self.y.line_stride if self.pool is None else self.out[2] * self.box_pixel
             char *planes = p.scratch + self.scratch_offset + self.winograd_offset
+            const char *ahead = p.ahead
             const Product *product
         if self.is_winograd:
             if tiles < 0:
                 tiles = 0
                 self.winograd.load(x + at * self.itemsize, lines, 0, planes)
-                self.winograd.multiply(self.winograd.n_tiles(lines), planes)
+                self.winograd.multiply(self.winograd.n_tiles(lines), planes, p.ahead, p.n_ahead)
             self.winograd.store(tiles, lines, self.bias, c, c_line,
                                 self.n_filters if self.pool is None else self.box_pixel, relu, planes)
             return
@@ -263,42 +264,57 @@ cdef class ForwardConvolution(Layer):
                         self.bias, relu, c, 0)
             return
         if self.beside is not None:
-            self.beside.run(x + at * self.itemsize, h, lines, c, relu)
+            self.beside.run(x + at * self.itemsize, h, lines, c, relu, p.ahead, p.n_ahead)
             return
         if self.planes is not None:
             self.planes.run(x + at * self.itemsize, h, lines, c, relu,
-                            p.scratch + self.scratch_offset + self.planes_offset)
+                            p.scratch + self.scratch_offset + self.planes_offset, p.ahead, p.n_ahead)
             return
         if self.by_lines is not None:
-            self.by_lines.run(x + at * self.itemsize, h, lines, self.weights, self.bias, c, relu, NULL, 0)
+            self.by_lines.run(x + at * self.itemsize, h, lines, self.weights, self.bias, c, relu, p.ahead,
+                              p.n_ahead)
             return
         while lines > 0:
             n, product = lines, &self.forward_product
             if self.clipped_lines is not None:
                 n, product = self.clipped_lines.n_alike(h, lines), self.clipped_lines.at(d, h)
-            for g in range(self.n_products):
-                f = g * self.group_filters * self.itemsize
-                self.multiply(product, n * self.out[2], self.columns,
-                              x + (at + g * self.group_channels) * self.itemsize, self.x_rows, self.weights + f,
-                              START_AT_ZERO if self.bias == NULL else START_AT_BIAS,
-                              NULL if self.bias == NULL else self.bias + f, c + f, self.c_rows, relu)
+            if self.n_products == 1 and self.multiply == self.k.product:
+                share = n_ahead * n // lines
+                self.k.product_ahead(product, n * self.out[2], self.columns, x + at * self.itemsize, self.x_rows,
+                                     self.weights, START_AT_ZERO if self.bias == NULL else START_AT_BIAS, self.bias, c,
+                                     self.c_rows, relu, ahead, share)
+                ahead += 64 * share
+                n_ahead -= share
+            else:
+                for g in range(self.n_products):
+                    f = g * self.group_filters * self.itemsize
+                    self.multiply(product, n * self.out[2], self.columns,
+                                  x + (at + g * self.group_channels) * self.itemsize, self.x_rows, self.weights + f,
+                                  START_AT_ZERO if self.bias == NULL else START_AT_BIAS,
+                                  NULL if self.bias == NULL else self.bias + f, c + f, self.c_rows, relu)
             lines -= n
             h += n
             at += n * self.stride[1] * self.x.line_stride
             c += n * c_line * self.itemsize
 
     cdef void forward(self, const Pass *p) noexcept nogil:
-        cdef Py_ssize_t i, d
+        cdef:
+            Py_ssize_t i, d
+            Pass part
         if self.is_rows and self.activation in (IDENTITY, RELU) and samples_follow(self, p):
             if not self.k.rows(self.input(p, 0), p.n * self.x.values // self.depth, self.depth, self.weights,
-                               self.n_filters, self.bias, self.activation == RELU, self.output(p, 0), p.largest):
+                               self.n_filters, self.bias, self.activation == RELU, self.output(p, 0),
+                               p.largest if self.looks else 0):
                 p.is_finite[0] = False
             return
         if self.n_grouped > 1:
             self._forward_grouped(p)
             return
         if self.clipped is None or p.n < self.clipped.least:
-            Layer.forward(self, p)
+            part = p[0]
+            for i in range(p.n):
+                share_ahead(p, i, i + 1, p.n, &part)
+                self._units(&part, i, 0, self.n_units, -1)
             return
         self.clipped.run(self.input(p, 0), self.x.sample, self.weights, self.bias, self.output(p, 0),
                          self.output(p, 1) - self.output(p, 0), p.n, self.activation == RELU)
@@ -319,6 +335,7 @@ cdef class ForwardConvolution(Layer):
         cdef:
             Py_ssize_t first = 0, i, n, tiles
             char *planes = p.scratch + self.scratch_offset + self.winograd_offset
+            Pass part
         # Samples of few tiles share a product, so that it fills its register tiles and reads the weights less often.
         tiles = self.winograd.n_tiles(self.grouped_lines)
         while first < p.n:
@@ -326,7 +343,8 @@ cdef class ForwardConvolution(Layer):
             for i in range(n):
                 self.winograd.load(self.input(p, first + i) + self._first_seen(0, 0) * self.itemsize,
                                    self.grouped_lines, i * tiles, planes)
-            self.winograd.multiply(n * tiles, planes)
+            share_ahead(p, first, first + n, p.n, &part)
+            self.winograd.multiply(n * tiles, planes, part.ahead, part.n_ahead)
             for i in range(n):
                 self._units(p, first + i, 0, 1, i * tiles)
             first += n
@@ -341,16 +359,18 @@ cdef class ForwardConvolution(Layer):
             const char *x = self.input(p, i)
             char *y = self.output(p, i)
             char *line
-            Py_ssize_t d, h, end, unit = first
+            Py_ssize_t d, h, end, begin, unit = first
+            Pass part = p[0]
         while unit < last:
-            d, h = unit // self.n_blocks, unit % self.n_blocks * self.unit
+            d, h, begin = unit // self.n_blocks, unit % self.n_blocks * self.unit, unit
             unit += min(self.block // self.unit, min(last - unit, self.n_blocks - unit % self.n_blocks))
             end = min((unit - d * self.n_blocks) * self.unit, self.y.size[1])
             line = y + (d * self.y.depth_stride + h * self.y.line_stride) * self.itemsize
+            share_ahead(p, begin - first, unit - first, last - first, &part)
             if self.pool is not None:
-                self._pooled_lines(p, i, x, d, h, end, line, tiles)
+                self._pooled_lines(&part, i, x, d, h, end, line, tiles)
             else:
-                self._convolve(p, x, d, h, end - h, line, self.activation == RELU, tiles)
+                self._convolve(&part, x, d, h, end - h, line, self.activation == RELU, tiles)
             self._activate(line, end - h)
 
     cdef void _pooled_lines(self, const Pass *p, Py_ssize_t i, const char *x, Py_ssize_t d, Py_ssize_t first,

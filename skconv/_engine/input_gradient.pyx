@@ -194,11 +194,12 @@ cdef class InputGradient:
                     share = n_ahead * (h + lines) // phase.n[1] - n_ahead * h // phase.n[1]
                     if self.planes is not None:
                         dz_at += product.runs[0].a
-                        self.planes.run(dz + dz_at * itemsize, h, lines, dx + dx_at * itemsize, False, scratch)
+                        self.planes.run(dz + dz_at * itemsize, h, lines, dx + dx_at * itemsize, False, scratch,
+                                        NULL, 0)
                         h += lines
                         continue
                     if self.beside is not None:
-                        self.beside.run(dz + dz_at * itemsize, h, lines, dx + dx_at * itemsize, False)
+                        self.beside.run(dz + dz_at * itemsize, h, lines, dx + dx_at * itemsize, False, NULL, 0)
                         h += lines
                         continue
                     if self.by_lines is not None:

@@ -56,6 +56,8 @@ cdef extern from "rows.h" nogil:
 
 cdef extern from "tile.h" nogil:
     bint all_finite "skconv_all_finite"(const real *x, Py_ssize_t n, real largest)
+    bint copy_lines "skconv_copy_lines"(const real *x, Py_ssize_t n_lines, Py_ssize_t n, real *y, Py_ssize_t y_line,
+                                        real largest)
     real fma_chains "skconv_fma_chains"(Py_ssize_t n)
     const Py_ssize_t fma_flops "skconv_fma_flops"
 
@@ -154,9 +156,9 @@ cdef void _winograd_weights(Py_ssize_t kernel, const void *w, Py_ssize_t n_chann
 
 cdef void _winograd_products(Py_ssize_t n_tiles, Py_ssize_t n_channels, Py_ssize_t n_filters, const void *v,
                              Py_ssize_t v_plane, const void *u, Py_ssize_t u_plane, void *m, Py_ssize_t m_plane,
-                             Py_ssize_t block) noexcept nogil:
+                             Py_ssize_t block, const char *ahead, Py_ssize_t n_ahead) noexcept nogil:
     winograd_products(n_tiles, n_channels, n_filters, <const real *> v, v_plane, <const real *> u, u_plane, <real *> m,
-                      m_plane, block)
+                      m_plane, block, ahead, n_ahead)
 
 
 cdef void _winograd_output(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t block, Py_ssize_t n_filters,
@@ -402,6 +404,11 @@ cdef bint _all_finite(const void *x, Py_ssize_t n, double largest) noexcept nogi
     return all_finite(<const real *> x, n, <real> largest)
 
 
+cdef bint _copy_lines(const void *x, Py_ssize_t n_lines, Py_ssize_t n, void *y, Py_ssize_t y_line,
+                      double largest) noexcept nogil:
+    return copy_lines(<const real *> x, n_lines, n, <real *> y, y_line, <real> largest)
+
+
 cdef void _softmax(void *x, Py_ssize_t n) noexcept nogil:
     softmax(<real *> x, n)
 
@@ -517,6 +524,7 @@ kernels.reverse_line = _reverse_line
 kernels.adjust_line = _adjust_line
 kernels.load_line = _load_line
 kernels.all_finite = _all_finite
+kernels.copy_lines = _copy_lines
 kernels.softmax = _softmax
 kernels.softmax_cross_entropy = _softmax_cross_entropy
 kernels.value_loss = _value_loss

@@ -38,6 +38,8 @@ cdef struct Pass:
     bint training               # whether dropout drops and batch normalisation looks at the mini-batch
     uint64_t seed
     uint64_t epoch
+    const char *ahead           # data that whoever reads them may fetch into the second cache while it computes: those
+    Py_ssize_t n_ahead          # of the next samples, in cache lines
     double largest              # of the data, which a layer that looks may be asked for; or 0
     bint *is_finite             # ... and where it says no
     double *seconds             # this thread's time, by layer: forward, backward; or NULL
@@ -50,6 +52,13 @@ cdef inline Py_ssize_t round_up(Py_ssize_t n_bytes) noexcept nogil:
 
 cdef inline Py_ssize_t sample_number(const Pass *p, Py_ssize_t i) noexcept nogil:
     return p.order[i] if p.order != NULL else p.first + i
+
+
+cdef inline void share_ahead(const Pass *p, Py_ssize_t first, Py_ssize_t last, Py_ssize_t n, Pass *share) noexcept nogil:
+    """Of what may be fetched meanwhile, parts first to last of n."""
+    cdef Py_ssize_t start = p.n_ahead * first // n
+    share.ahead = p.ahead + 64 * start
+    share.n_ahead = p.n_ahead * last // n - start
 
 
 cdef inline void keep_masked(int32_t *values, const int32_t *mask, Py_ssize_t n, Py_ssize_t times) noexcept nogil:

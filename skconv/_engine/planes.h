@@ -34,6 +34,8 @@ typedef struct {
     ptrdiff_t width; /* pixels of a line of the result */
     ptrdiff_t y_line;
     ptrdiff_t y_pixel;
+    const char *ahead; /* what to fetch into the second cache meanwhile */
+    ptrdiff_t n_ahead; /* cache lines */
 } skconv_planes;
 
 #ifdef SKCONV_KERNELS
@@ -277,6 +279,8 @@ static void skconv_convolve_planes(const skconv_planes *restrict p, ptrdiff_t n_
 {
     const ptrdiff_t n_x_lines = n_lines + p->row / p->line * (p->n_rows - 1), gap = p->line - p->n_pixels;
     const ptrdiff_t n = (n_lines - 1) * p->line + p->width, share = skconv_plane_share(p->n_filters);
+    const ptrdiff_t n_passed = n * ((p->n_filters + share - 1) / share); /* pixels, by all tiles of filters */
+    ptrdiff_t passed = 0, fetched = 0;
     for (ptrdiff_t c = 0; c < p->n_channels; c++)
         for (ptrdiff_t i = 0; i < p->first; i++) planes[c * p->plane + i] = 0;
     for (ptrdiff_t l = 0; l < n_x_lines; l++) {
@@ -304,7 +308,13 @@ static void skconv_convolve_planes(const skconv_planes *restrict p, ptrdiff_t n_
                 p, planes + i + first * p->row, end - first, w + first * row, bias ? bias + f : NULL,
                 z + f * p->z_plane + i, relu);
             i += n_vectors * SKCONV_LANES;
+            if (p->n_ahead) {
+                const ptrdiff_t end = p->n_ahead * (passed + (i < n ? i : n)) / n_passed;
+                skconv_fetch(p->ahead, fetched, end);
+                fetched = end;
+            }
         }
+        passed += n;
         w += p->n_rows * row;
     }
     for (ptrdiff_t l = 0; l < n_lines; l++)

@@ -16,7 +16,7 @@ cdef class Planes:
         bint has_bias
 
     cdef void prepare(self, const char *w, const char *bias, bint reverse) noexcept nogil
-    cdef void run(self, const char *x, Py_ssize_t h, Py_ssize_t n_lines, char *y, bint relu,
-                  char *scratch) noexcept nogil
+    cdef void run(self, const char *x, Py_ssize_t h, Py_ssize_t n_lines, char *y, bint relu, char *scratch,
+                  const char *ahead, Py_ssize_t n_ahead) noexcept nogil
 
 cpdef bint goes_by_planes(kernels, Py_ssize_t n_columns, Py_ssize_t depth, kernel, stride)

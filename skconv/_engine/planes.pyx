@@ -8,6 +8,7 @@ from libc.string cimport memcpy
 
 from .layer cimport Tables, kernels_of, round_up
 from .margins import kernel_rows_inside
+from .table cimport PlaneLines
 
 cdef enum:
     LEAST_TERMS = 512           # of a sum, where half a vector would be filled
@@ -101,13 +102,19 @@ cdef class Planes:
             memcpy(self.bias, bias, self.lines.n_filters * self.k.itemsize)
         self.k.plane_weights(&self.lines, w, reverse, self.weights)
 
-    cdef void run(self, const char *x, Py_ssize_t h, Py_ssize_t n_lines, char *y, bint relu,
-                  char *scratch) noexcept nogil:
-        """Compute n_lines from line h on; x points at what the first tap of the first pixel sees."""
-        cdef Py_ssize_t n
+    cdef void run(self, const char *x, Py_ssize_t h, Py_ssize_t n_lines, char *y, bint relu, char *scratch,
+                  const char *ahead, Py_ssize_t n_ahead) noexcept nogil:
+        """Compute n_lines from line h on; x points at what the first tap of the first pixel sees. Meanwhile n_ahead
+        cache lines at `ahead` come into the second cache."""
+        cdef:
+            Py_ssize_t n
+            PlaneLines lines = self.lines
         while n_lines > 0:
             n = min(n_lines, self.max_lines)
-            self.k.convolve_planes(&self.lines, n, x, self.weights, self.bias if self.has_bias else NULL,
+            lines.ahead, lines.n_ahead = ahead, n_ahead * n // n_lines
+            ahead += 64 * lines.n_ahead
+            n_ahead -= lines.n_ahead
+            self.k.convolve_planes(&lines, n, x, self.weights, self.bias if self.has_bias else NULL,
                                    NULL if self.kernel_rows == NULL else self.kernel_rows + h, y, relu, scratch,
                                    scratch + self.z_offset)
             x += n * self.lines.x_line * self.k.itemsize

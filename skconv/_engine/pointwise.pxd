@@ -5,3 +5,4 @@ cdef class Input(Layer):
         char *mean          # one value per element of a line, or NULL
         char *scale
         object _arrays      # that own them
+        int own             # type (Source) of data that need no conversion

@@ -5,13 +5,14 @@ from libc.string cimport memcpy
 import numpy as np
 
 from .layer cimport Layer, Pass, sample_number
-from .table cimport FROM_FLOAT32, FROM_UINT8, GELU
+from .table cimport FROM_FLOAT32, FROM_FLOAT64, FROM_UINT8, GELU
 
 
 cdef class Input(Layer):
     """Gather samples from the data into the first map: convert, standardise, put a margin around.
 
-    A unit is one line.  Where the next layer reads the data as they are, there is nothing to do.
+    A unit is one line.  Where the next layer reads the data as they are, there is nothing to do.  Data that are copied
+    without a change are looked at for what is not finite while they are in registers.
 
     Parameters
     ----------
@@ -23,6 +24,8 @@ cdef class Input(Layer):
         super().__init__(kernels, x, y, is_output=is_output, needs_dx=False)
         cdef char[::1] view
         self.n_units = 0 if self.y.is_data else self.y.size[0] * self.y.size[1]
+        self.own = FROM_FLOAT64 if self.itemsize == 8 else FROM_FLOAT32
+        self.looks = mean is None and not self.y.is_data
         if mean is not None:
             # One value per element of a line, so that the loop over a line has no channels.
             dtype = np.float64 if self.itemsize == 8 else np.float32
@@ -35,10 +38,20 @@ cdef class Input(Layer):
 
     cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
         cdef:
-            Py_ssize_t unit, values = self.y.size[2] * self.y.channels
+            Py_ssize_t unit, n, height = self.y.size[1], values = self.y.size[2] * self.y.channels
             Py_ssize_t size = 1 if p.source == FROM_UINT8 else 4 if p.source == FROM_FLOAT32 else 8
             const char *x = p.x + sample_number(p, i) * p.x_sample
             char *y = self.output(p, i)
+        if self.mean == NULL and p.source == self.own:
+            while first < last:
+                n = min(last, (first // height + 1) * height) - first
+                if not self.k.copy_lines(
+                        x + first * values * size, n, values,
+                        y + (first // height * self.y.depth_stride + first % height * self.y.line_stride) * size,
+                        self.y.line_stride, p.largest) and p.largest > 0:
+                    p.is_finite[0] = False
+                first += n
+            return
         for unit in range(first, last):
             self.k.load_line(p.source, x + unit * values * size, values, self.mean, self.scale,
                              y + (unit // self.y.size[1] * self.y.depth_stride

@@ -17,7 +17,7 @@ from libc.string cimport memset
 
 import numpy as np
 
-from .clock cimport skconv_barrier, skconv_seconds
+from .clock cimport skconv_barrier, skconv_next_task, skconv_seconds
 from .dense cimport DenseLayer
 from .layer cimport Layer, Pass, Tables, kernels_of
 from .normalization cimport BatchNormLayer
@@ -25,6 +25,7 @@ from .table cimport FROM_FLOAT32, FROM_FLOAT64, FROM_UINT8
 
 cdef enum:
     PIECE_BYTES = 256 * 1024    # of values that one thread looks through
+    AHEAD_BYTES = 512 * 1024    # of data that are fetched before their turn: a quarter of a second cache of 2 MiB
 
 # Of the values of the input: those that are finite in float32.
 cdef double LARGEST_DATA = FLT_MAX
@@ -216,19 +217,38 @@ cdef class Predictor:
 
     # ---- prediction --------------------------------------------------------------------------------------------
 
-    cdef void _predict_chunk(self, const Batch *b, Py_ssize_t task, int thread) noexcept nogil:
-        cdef Pass p
+    cdef void _predict_chunk(self, const Batch *b, Py_ssize_t task, Py_ssize_t next, int thread) noexcept nogil:
+        """One chunk; `next` is this thread's next one."""
+        cdef:
+            Pass p
+            Py_ssize_t first, begin = self.stages[0].first, readers = min(self.stages[0].last, begin + 2)
         self._chunk_of(b, task * b.n // b.n_slots, (task + 1) * b.n // b.n_slots, thread, &p)
-        if b.checks_x and (<Layer> self.layer_pointers[self.n_layers - 1]).looks:
+        # The first layer copies the data, or leaves them to the second; what other layers read is in the cache.
+        if b.checks_x and ((<Layer> self.layer_pointers[0]).looks
+                           or (<Layer> self.layer_pointers[self.n_layers - 1]).looks):
             p.largest, p.is_finite = LARGEST_DATA, &self.is_finite
         elif b.checks_x:
             self._look_at(p.x + p.first * p.x_sample, p.n * p.x_sample, LARGEST_DATA)
-            if not self.is_finite:
-                return
-        self._forward_layers(self.stages[0].first, self.stages[0].last, &p)
+        if next < b.n_slots:
+            first = next * b.n // b.n_slots
+            p.ahead = p.x + (b.base.first + first) * p.x_sample
+            p.n_ahead = min(((next + 1) * b.n // b.n_slots - first) * p.x_sample, AHEAD_BYTES) // 64
+        self._forward_layers(begin, readers, &p)
+        if b.checks_x and not self.is_finite:
+            return
+        p.largest, p.n_ahead = 0, 0
+        self._forward_layers(readers, self.stages[0].last, &p)
         if b.checks_out:
             self._look_at(p.out, p.n * p.out_sample, self.largest)
         self._probabilities(b, task)
+
+    cdef void _predict_chunks(self, const Batch *b, Py_ssize_t *next, int thread) noexcept nogil:
+        """One thread's share of all chunks: it takes the next one before it begins with one, to fetch its data."""
+        cdef Py_ssize_t task = skconv_next_task(next), following
+        while task < b.n_slots:
+            following = skconv_next_task(next)
+            self._predict_chunk(b, task, following, thread)
+            task = following
 
     cdef void _look_at(self, const char *values, Py_ssize_t n_bytes, double largest) noexcept nogil:
         """Note if one of some values, of the kernels' precision, is not finite, or larger."""
@@ -263,10 +283,9 @@ cdef class Predictor:
 
     cdef void _predict_alone(self, const Batch *b) noexcept nogil:
         """A batch on the calling thread, without the work of making a team of one."""
-        cdef Py_ssize_t task, stage
+        cdef Py_ssize_t task = 0, stage
         if not self.keeps_batch:
-            for task in range(b.n_slots):
-                self._predict_chunk(b, task, 0)
+            self._predict_chunks(b, &task, 0)
             return
         for stage in range(self.n_stages):
             for task in range(self._forward_tasks(b, stage)):
@@ -301,7 +320,7 @@ cdef class Predictor:
         cdef:
             Batch batch
             Batch *b = &batch
-            Py_ssize_t n = len(out), done, task, layer, phase, n_tasks, stage, n_shares
+            Py_ssize_t n = len(out), done, task, layer, phase, n_tasks, stage, n_shares, next_task
             int thread, threads = max(1, min(n_threads, self.n_threads))
             bint in_chunks
             char *rows = address_of(out, NULL, NULL)
@@ -348,8 +367,9 @@ cdef class Predictor:
                     for task in prange(n_tasks, schedule="dynamic"):
                         self._probabilities(b, task)
             elif not self.keeps_batch:
-                for task in prange(n_tasks, schedule="dynamic", num_threads=threads, nogil=True):
-                    self._predict_chunk(b, task, threadid())
+                next_task = 0
+                with nogil, parallel(num_threads=threads):
+                    self._predict_chunks(b, &next_task, threadid())
             else:
                 with nogil, parallel(num_threads=threads):
                     thread = threadid()

@@ -24,7 +24,8 @@ cdef class SideBySide:
         bint has_bias
 
     cdef void prepare(self, const char *w, const char *bias, bint reverse) noexcept nogil
-    cdef void run(self, const char *a, Py_ssize_t h, Py_ssize_t n_lines, char *c, bint relu) noexcept nogil
+    cdef void run(self, const char *a, Py_ssize_t h, Py_ssize_t n_lines, char *c, bint relu,
+                  const char *ahead, Py_ssize_t n_ahead) noexcept nogil
 
 
 cdef class SideBySideGradient:

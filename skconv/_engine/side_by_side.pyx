@@ -132,20 +132,26 @@ cdef class SideBySide:
         self.k.band(w, self.n_kernel_rows, self.kernel, self.depth, self.n_columns, self.n_pixels, reverse,
                     self.weights)
 
-    cdef void run(self, const char *a, Py_ssize_t h, Py_ssize_t n_lines, char *c, bint relu) noexcept nogil:
-        """Compute n_lines from line h on; a points at what the first tap of the first pixel sees."""
+    cdef void run(self, const char *a, Py_ssize_t h, Py_ssize_t n_lines, char *c, bint relu,
+                  const char *ahead, Py_ssize_t n_ahead) noexcept nogil:
+        """Compute n_lines from line h on; a points at what the first tap of the first pixel sees. Meanwhile n_ahead
+        cache lines at `ahead` come into the second cache."""
         cdef:
             Product product = self.product
             const Run *rows = NULL if self.kernel_rows == NULL else self.kernel_rows + h
-            Py_ssize_t n = n_lines
+            Py_ssize_t n = n_lines, share
         while n_lines > 0:
             if rows != NULL:
                 n = n_alike(rows, n_lines)
                 product.runs = self.product.runs + rows.a
                 product.n_runs = rows.b - rows.a
                 rows += n
-            self.k.product(&product, n * self.n_groups, self.stored, a, self.a_rows, self.weights,
-                           START_AT_BIAS if self.has_bias else START_AT_ZERO, self.bias, c, self.c_rows, relu)
+            share = n_ahead * n // n_lines
+            self.k.product_ahead(&product, n * self.n_groups, self.stored, a, self.a_rows, self.weights,
+                                 START_AT_BIAS if self.has_bias else START_AT_ZERO, self.bias, c, self.c_rows, relu,
+                                 ahead, share)
+            ahead += 64 * share
+            n_ahead -= share
             a += n * self.a_line * self.k.itemsize
             c += n * self.c_line * self.k.itemsize
             n_lines -= n

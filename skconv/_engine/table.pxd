@@ -40,6 +40,8 @@ cdef extern from "planes.h" nogil:
         Py_ssize_t width
         Py_ssize_t y_line
         Py_ssize_t y_pixel
+        const char *ahead
+        Py_ssize_t n_ahead
 
 cdef enum Activation:     # in the order of skconv._operations.ACTIVATIONS
     IDENTITY = 0
@@ -189,7 +191,7 @@ cdef struct Kernels:
                              bint reverse, void *u, Py_ssize_t plane) noexcept nogil
     void (*winograd_products)(Py_ssize_t n_tiles, Py_ssize_t n_channels, Py_ssize_t n_filters, const void *v,
                               Py_ssize_t v_plane, const void *u, Py_ssize_t u_plane, void *m, Py_ssize_t m_plane,
-                              Py_ssize_t block) noexcept nogil
+                              Py_ssize_t block, const char *ahead, Py_ssize_t n_ahead) noexcept nogil
     void (*winograd_output)(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t block, Py_ssize_t n_filters,
                             const void *bias, void *y, Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines,
                             Py_ssize_t n_pixels, bint relu) noexcept nogil
@@ -289,6 +291,8 @@ cdef struct Kernels:
     void (*load_line)(int source, const void *x, Py_ssize_t n, const void *mean, const void *scale,
                       void *y) noexcept nogil
     bint (*all_finite)(const void *x, Py_ssize_t n, double largest) noexcept nogil
+    bint (*copy_lines)(const void *x, Py_ssize_t n_lines, Py_ssize_t n, void *y, Py_ssize_t y_line,
+                       double largest) noexcept nogil
     void (*softmax)(void *x, Py_ssize_t n) noexcept nogil
     double (*softmax_cross_entropy)(const void *logits, Py_ssize_t n_classes, Py_ssize_t target, double smoothing,
                                     double scale, void *gradient, bint *correct) noexcept nogil

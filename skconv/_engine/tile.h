@@ -426,6 +426,47 @@ static int skconv_all_finite(const skconv_real *restrict x, ptrdiff_t n, skconv_
     return bad <= all;
 }
 
+/* Copies n_lines of n values that follow each other to lines y_line apart. Whether none of them is NaN, infinite or, in
+ * magnitude, above `largest`: three operations per vector that is in a register anyway. */
+static int skconv_copy_lines(const skconv_real *restrict x, ptrdiff_t n_lines, ptrdiff_t n, skconv_real *restrict y,
+                             ptrdiff_t y_line, skconv_real largest)
+{
+    typedef SKCONV_VECTOR(skconv_bits, SKCONV_VECTOR_BYTES) bit_vec;
+    const skconv_bits all = ~(skconv_bits)0 >> 1;
+    skconv_bits top, bad = 0;
+    bit_vec above[4] = {0};
+    memcpy(&top, &largest, sizeof(top));
+    SKCONV_NO_UNROLL for (; n_lines > 0; n_lines--, x += n, y += y_line)
+    {
+        ptrdiff_t i = 0;
+        SKCONV_NO_UNROLL for (; i + 4 * SKCONV_LANES <= n; i += 4 * SKCONV_LANES)
+            SKCONV_UNROLL for (int v = 0; v < 4; v++)
+            {
+                const bit_vec bits = *(const bit_vec *)(x + i + v * SKCONV_LANES);
+                *(bit_vec *)(y + i + v * SKCONV_LANES) = bits;
+                above[v] |= (bits & all) + (all - top);
+            }
+        /* The last vector ends with the line, whatever it copies again. */
+        SKCONV_NO_UNROLL for (; i < n && n >= SKCONV_LANES; i += SKCONV_LANES)
+        {
+            const ptrdiff_t at = i + SKCONV_LANES <= n ? i : n - SKCONV_LANES;
+            const bit_vec bits = *(const bit_vec *)(x + at);
+            *(bit_vec *)(y + at) = bits;
+            above[0] |= (bits & all) + (all - top);
+        }
+        SKCONV_NO_UNROLL for (; i < n; i++)
+        {
+            skconv_bits value;
+            memcpy(&value, x + i, sizeof(value));
+            y[i] = x[i];
+            bad |= (value & all) + (all - top);
+        }
+    }
+    above[0] |= above[1] | above[2] | above[3];
+    for (int v = 0; v < SKCONV_LANES; v++) bad |= above[0][v];
+    return bad <= all;
+}
+
 /* ---- functions of the chosen precision ------------------------------------------------------------------------ */
 
 #include <math.h>

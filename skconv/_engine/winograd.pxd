@@ -30,7 +30,7 @@ cdef class Winograd:
     cdef void prepare(self, const char *w, bint reverse) noexcept nogil
     cdef Py_ssize_t n_tiles(self, Py_ssize_t n_lines) noexcept nogil
     cdef void load(self, const char *x, Py_ssize_t n_lines, Py_ssize_t first, char *scratch) noexcept nogil
-    cdef void multiply(self, Py_ssize_t n_tiles, char *scratch) noexcept nogil
+    cdef void multiply(self, Py_ssize_t n_tiles, char *scratch, const char *ahead, Py_ssize_t n_ahead) noexcept nogil
     cdef void store(self, Py_ssize_t first, Py_ssize_t n_lines, const char *bias, char *y, Py_ssize_t y_line,
                     Py_ssize_t y_pixel, bint relu, const char *scratch) noexcept nogil
     cdef void run(self, const char *x, Py_ssize_t x_sample, Py_ssize_t n, Py_ssize_t n_lines, char *y,

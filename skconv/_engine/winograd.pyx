@@ -108,10 +108,10 @@ cdef class Winograd:
         self.k.winograd_input(self.kernel, x, self.line, self.n_channels, self._tiles_along(n_lines), self.tile_columns,
                               scratch + first * self.k.lanes * self.k.itemsize, self.v_plane, self.block)
 
-    cdef void multiply(self, Py_ssize_t n_tiles, char *scratch) noexcept nogil:
-        """By the weights, all tiles that are loaded."""
+    cdef void multiply(self, Py_ssize_t n_tiles, char *scratch, const char *ahead, Py_ssize_t n_ahead) noexcept nogil:
+        """By the weights, all tiles that are loaded; meanwhile n_ahead cache lines come into the second cache."""
         self.k.winograd_products(n_tiles, self.n_channels, self.n_filters, scratch, self.v_plane, self.u, self.u_plane,
-                                 scratch + self.m * self.k.itemsize, self.m_plane, self.block)
+                                 scratch + self.m * self.k.itemsize, self.m_plane, self.block, ahead, n_ahead)
 
     cdef void store(self, Py_ssize_t first, Py_ssize_t n_lines, const char *bias, char *y, Py_ssize_t y_line,
                     Py_ssize_t y_pixel, bint relu, const char *scratch) noexcept nogil:
@@ -131,7 +131,7 @@ cdef class Winograd:
                 tiles = self.n_tiles(lines)
                 for i in range(m):
                     self.load(x + (first + i) * x_sample + h * self.line * itemsize, lines, i * tiles, scratch)
-                self.multiply(m * tiles, scratch)
+                self.multiply(m * tiles, scratch, NULL, 0)
                 for i in range(m):
                     self.store(i * tiles, lines, NULL, y + (first + i) * y_sample + h * y_line * itemsize, y_line,
                                y_pixel, False, scratch)

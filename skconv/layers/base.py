@@ -11,6 +11,16 @@ from .._network import Network
 from ..filters import Maps
 
 
+def _holds(array, value):
+    """Whether an array of a network holds `value`, of its dtype; at once where this is the array itself."""
+    is_itself = (
+        array.shape == value.shape
+        and array.strides == value.strides
+        and array.__array_interface__["data"] == value.__array_interface__["data"]
+    )
+    return is_itself or np.array_equal(array, value)
+
+
 class Layer(TransformerMixin, BaseEstimator):
     """Base of the layers.
 
@@ -164,7 +174,7 @@ class Layer(TransformerMixin, BaseEstimator):
             network is not None
             and network.operations[0].in_shape == self.image_shape_
             and all(
-                array is None or np.array_equal(array, np.asarray(value, dtype=array.dtype))
+                array is None or _holds(array, np.asarray(value, dtype=array.dtype))
                 for array, value in zip(network.arrays, kept.values(), strict=True)
             )
         ):

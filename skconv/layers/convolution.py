@@ -173,7 +173,7 @@ class _ConvTransformer(Layer):
         return np.moveaxis(filters, 0, -1)
 
     def _remember(self, network):
-        self.filters_ = np.ascontiguousarray(np.moveaxis(network.coefs[0], -1, 0))
+        self.filters_ = np.moveaxis(network.coefs[0], -1, 0)  # the network's own: no call need compare them
         intercept = network.intercepts[0]
         self.intercept_ = np.zeros(len(self.filters_), dtype=network.dtype) if intercept is None else intercept.copy()
 

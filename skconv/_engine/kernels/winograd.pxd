@@ -12,7 +12,7 @@ The weights' gradient has planes of tiles by channels instead, and ordinary prod
 
 Loop order: tiles, then vectors of channels. Kernels are 3 or 5 pixels wide: each width is compiled apart.
 """
-from .product cimport LANES, TILE_SIZE
+from .product cimport LANES, TILE_SIZE, fetch
 from .real cimport real
 
 cdef extern from "winograd.h" nogil:
@@ -112,12 +112,15 @@ cdef inline void winograd_products(
     real *m,                        # (36, blocks, tiles, LANES); v, where the filters are one group of vectors   OUT
     Py_ssize_t m_plane,
     Py_ssize_t block,               # of v and m
+    const char *ahead,              # what to fetch into the second cache meanwhile
+    Py_ssize_t n_ahead,             # cache lines
 ) noexcept nogil:
     """Loop order: planes, groups of vectors of filters, tiles of nearly equal height."""
-    cdef Py_ssize_t _, k, i, t, n = n_vectors(n_filters), width, height, n_heights
+    cdef Py_ssize_t p, k, i, t, n = n_vectors(n_filters), width, height, n_heights
     if n_channels < LANES:  # these fill their vector from its beginning
         v -= LANES - n_channels
-    for _ in range(36):
+    for p in range(36):
+        fetch(ahead, n_ahead * p // 36, n_ahead * (p + 1) // 36)
         k = 0
         while k < n:
             width = min(plane_vectors, n - k)
