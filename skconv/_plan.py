@@ -59,8 +59,8 @@ MAX_CHUNK = 16
 WINOGRAD_CHUNK_BYTES = 3072 * 1024
 # Where taps on margins are left out: a pixel near a corner fills a register tile with others of its kind, one a sample.
 CLIPPED_CHUNK_BYTES = 1024 * 1024
-# Where a convolution stands alone, nothing but its weights stays from chunk to chunk, so chunks are small: what is copied
-# is convolved before it leaves the first cache. Of Winograd's tiles there must be as many as share a product.
+# Where a convolution stands alone, nothing but its weights stays from chunk to chunk, so chunks are small: what is
+# copied is convolved before it leaves the first cache. Of Winograd's tiles there must be as many as share a product.
 LONE_CHUNK_BYTES = 32 * 1024
 LONE_TILES = 32
 # A dense layer whose weights outgrow this becomes a stage: carried through the cache once per chunk, forward and twice

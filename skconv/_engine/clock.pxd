@@ -1,4 +1,4 @@
-"""What C gives the training loop: a clock, a place where all threads meet, a counter, and zeros for denormal numbers."""
+"""What C gives the loops: a clock, a place where all threads meet, a counter, and zeros for denormal numbers."""
 
 cdef extern from *:
     """

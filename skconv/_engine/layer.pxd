@@ -54,7 +54,8 @@ cdef inline Py_ssize_t sample_number(const Pass *p, Py_ssize_t i) noexcept nogil
     return p.order[i] if p.order != NULL else p.first + i
 
 
-cdef inline void share_ahead(const Pass *p, Py_ssize_t first, Py_ssize_t last, Py_ssize_t n, Pass *share) noexcept nogil:
+cdef inline void share_ahead(const Pass *p, Py_ssize_t first, Py_ssize_t last, Py_ssize_t n,
+                             Pass *share) noexcept nogil:
     """Of what may be fetched meanwhile, parts first to last of n."""
     cdef Py_ssize_t start = p.n_ahead * first // n
     share.ahead = p.ahead + 64 * start

@@ -50,6 +50,7 @@ typedef void (*skconv_plane_tile)(const skconv_planes *p, const skconv_real *x, 
     {                                                                                                                 \
         skconv_vec acc[MR][NV];                                                                                       \
         const ptrdiff_t tap = p->tap, plane = p->plane, n_taps = p->n_taps;                                           \
+        const char *ahead = p->ahead, *const end = ahead + 64 * p->n_ahead;                                           \
         SKCONV_UNROLL for (int m = 0; m < MR; m++)                                                                    \
         {                                                                                                             \
             const skconv_vec start = (bias ? bias[m] : 0) - (skconv_vec){0};                                          \
@@ -60,6 +61,10 @@ typedef void (*skconv_plane_tile)(const skconv_planes *p, const skconv_real *x, 
             SKCONV_NO_UNROLL for (ptrdiff_t c = p->n_channels; c > 0; c--, xc += plane)                               \
             {                                                                                                         \
                 const skconv_real *xt = xc;                                                                           \
+                if (ahead < end) { /* one by one: all at once, they would wait for each other */                      \
+                    __builtin_prefetch(ahead, 0, 2);                                                                  \
+                    ahead += 64;                                                                                      \
+                }                                                                                                     \
                 SKCONV_NO_UNROLL for (ptrdiff_t t = n_taps; t > 0; t--, xt += tap, w += MR)                           \
                 {                                                                                                     \
                     skconv_vec xv[NV];                                                                                \
@@ -280,7 +285,9 @@ static void skconv_convolve_planes(const skconv_planes *restrict p, ptrdiff_t n_
     const ptrdiff_t n_x_lines = n_lines + p->row / p->line * (p->n_rows - 1), gap = p->line - p->n_pixels;
     const ptrdiff_t n = (n_lines - 1) * p->line + p->width, share = skconv_plane_share(p->n_filters);
     const ptrdiff_t n_passed = n * ((p->n_filters + share - 1) / share); /* pixels, by all tiles of filters */
-    ptrdiff_t passed = 0, fetched = 0;
+    ptrdiff_t passed = 0;
+    skconv_planes part = *p; /* what a tile fetches */
+    part.n_ahead = 0;
     for (ptrdiff_t c = 0; c < p->n_channels; c++)
         for (ptrdiff_t i = 0; i < p->first; i++) planes[c * p->plane + i] = 0;
     for (ptrdiff_t l = 0; l < n_x_lines; l++) {
@@ -304,15 +311,16 @@ static void skconv_convolve_planes(const skconv_planes *restrict p, ptrdiff_t n_
                     end = kernel_rows[l].b > end ? kernel_rows[l].b : end;
                 }
             }
-            skconv_plane_tiles[n_tile][n_vectors < 3 ? n_vectors : 3](
-                p, planes + i + first * p->row, end - first, w + first * row, bias ? bias + f : NULL,
-                z + f * p->z_plane + i, relu);
-            i += n_vectors * SKCONV_LANES;
             if (p->n_ahead) {
-                const ptrdiff_t end = p->n_ahead * (passed + (i < n ? i : n)) / n_passed;
-                skconv_fetch(p->ahead, fetched, end);
-                fetched = end;
+                const ptrdiff_t pixels = i + n_vectors * SKCONV_LANES;
+                part.n_ahead = p->n_ahead * (passed + (pixels < n ? pixels : n)) / n_passed
+                               - p->n_ahead * (passed + i) / n_passed;
             }
+            skconv_plane_tiles[n_tile][n_vectors < 3 ? n_vectors : 3](
+                &part, planes + i + first * p->row, end - first, w + first * row, bias ? bias + f : NULL,
+                z + f * p->z_plane + i, relu);
+            part.ahead += 64 * part.n_ahead;
+            i += n_vectors * SKCONV_LANES;
         }
         passed += n;
         w += p->n_rows * row;
