@@ -293,18 +293,6 @@ def _is_one_by_one(step):
     )
 
 
-def _is_lone_convolution(steps):
-    """Whether there is nothing but a convolution and what is fused into it."""
-    return len(steps) == 1 and isinstance(steps[0].operation, Convolution)
-
-
-def _samples_together(step):
-    """Samples that share a product of Winograd's algorithm: those of few tiles."""
-    if not step.is_winograd:
-        return 1
-    return -(-LONE_TILES // winograd_tiles(step.operation))
-
-
 class Plan:
     """A network of operations as a compiled engine.
 
@@ -332,8 +320,9 @@ class Plan:
     wants_dx : bool
         Whether the gradient by the (standardised) input will be asked for.
     reads_data : bool
-        Whether the data will be of the network's precision: then a first layer that wants neither margin nor
-        standardisation reads them where they lie; in training, if it is a convolution with a 1x1 kernel.
+        Whether the data will be of the network's precision: then a first layer that wants no standardisation, and no
+        margin or one that it leaves out, reads them where they lie; in training, if it is a convolution with a 1x1
+        kernel.
     blocks : dict of int to ndarray or None
         Weights of wide layers by blocks of columns, by operation, for predictions to read.
     """
@@ -352,15 +341,20 @@ class Plan:
         in_shape = operations[0].in_shape
 
         # Maps: one between every two steps, with the margin and the shape that the later step wants.
-        margins = [_margin(step) for step in steps] + [((0, 0, 0), (0, 0, 0))]
+        no_margin = ((0, 0, 0), (0, 0, 0))
+        margins = [_margin(step) for step in steps] + [no_margin]
         shapes = [step.in_shape for step in steps]
         shapes.append((steps[-1].pool or steps[-1].operation).out_shape if steps else in_shape)
         is_data = (
             bool(steps)
             and reads_data
-            and not (mean is not None or any(map(any, margins[0])) or _reads_on(steps[0]))
+            and not (mean is not None or _reads_on(steps[0]))
             and (not trains or (augment is None and _is_one_by_one(steps[0])))
         )
+        leaves_out = is_data and any(map(any, margins[0])) and self._leaves_out_margins(table, steps[0])
+        if leaves_out:
+            margins[0] = no_margin
+        is_data = is_data and not any(map(any, margins[0]))
         self.copies_data = not is_data
         maps = [
             MapLayout(shape, *margin, itemsize, compact=i == len(steps), is_data=is_data and i == 0)
@@ -393,8 +387,10 @@ class Plan:
             chunk_bytes = WINOGRAD_CHUNK_BYTES
         elif any(isinstance(step.operation, Convolution) and is_clipped(step.operation, step.pool) for step in steps):
             chunk_bytes = CLIPPED_CHUNK_BYTES
-        if chunk_bytes != CLIPPED_CHUNK_BYTES and not (trains or is_data) and _is_lone_convolution(steps):
-            chunk_bytes = min(chunk_bytes, max(LONE_CHUNK_BYTES, _samples_together(steps[0]) * sample_bytes))
+        is_small = leaves_out or not (is_data or chunk_bytes == CLIPPED_CHUNK_BYTES)
+        if is_small and not trains and len(steps) == 1 and isinstance(steps[0].operation, Convolution):
+            together = -(-LONE_TILES // winograd_tiles(steps[0].operation)) if steps[0].is_winograd else 1
+            chunk_bytes = min(chunk_bytes, max(LONE_CHUNK_BYTES, together * sample_bytes))
         self.chunk = max(1, min(MAX_CHUNK, chunk_bytes // sample_bytes))
         self.keeps_batch = len(stages) > 1
         if self.keeps_batch:
@@ -459,6 +455,14 @@ class Plan:
         work = 3 * sum(operation.n_multiplications for operation in operations)
         wanted = max(1, min(MAX_SLOT_SAMPLES, SLOT_WORK * n_weights // max(work, 1)))
         return 1 << (wanted - 1).bit_length()  # a power of two: mini-batches are, and slots then are equal
+
+    def _leaves_out_margins(self, table, step):
+        """Whether a layer that predicts reads nothing of the margin that its window wants."""
+        if not isinstance(step.operation, Convolution):
+            return False
+        step.x = MapLayout(step.in_shape, itemsize=self.weights.itemsize, is_data=True)
+        step.y = MapLayout((step.pool or step.operation).out_shape, itemsize=self.weights.itemsize)
+        return self._layer(table, step, False, False, 0, is_output=False).leaves_out_margins
 
     def _layer(self, table, step, trains, needs_dx, number, is_output):
         operation = step.operation

@@ -1,5 +1,6 @@
 """Convolution transformers: margins of the image's own pixels, groups, and tables of connections."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -238,3 +239,20 @@ def test_filters_beyond_float32_are_refused():
         layer.fit(X.astype(np.float32))
     with pytest.raises(ValueError, match="layer 'c': filters hold values"):
         CNNClassifier(layers=[("c", layer)]).fit(X, [0, 1])
+
+
+def test_filters_may_be_changed_in_place():
+    """They are the network's own, but in copies of the layer, which have a network of their own."""
+    x = np.random.default_rng(0).normal(size=(3, 9, 9, 4)).astype(np.float32)
+    layer = Conv2DTransformer(20, 3, activation="identity", random_state=0).fit(x)
+    expected = layer.transform(x)
+    for other in (layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        np.testing.assert_array_equal(other.transform(x), expected)
+        other.filters_ *= 2
+        np.testing.assert_array_equal(other.transform(x), 2 * expected)
+        np.testing.assert_allclose(other.transform(x.astype(np.float64)), 2 * expected, rtol=0, atol=1e-4)
+        other.filters_ = other.filters_ / 2
+        np.testing.assert_array_equal(other.transform(x), expected)
+        other.filters_[...] *= 2
+        np.testing.assert_array_equal(other.transform(x), 2 * expected)
+        other.filters_ /= 2

@@ -16,7 +16,9 @@ LARGEST = {"float32": np.finfo(np.float32).max, "float64": np.finfo(np.float64).
 
 def plan_of(kind, dtype, isa, n_threads):
     """A network of one layer, or of two stages, and whether its samples are cut; images of 5x7 pixels, 3 channels."""
-    operations = [convolution((5, 7, 3), 5, kernel_size=1 if kind == "data" else 3, padding="same")]
+    # Dilated rows of taps have no path that leaves out margins, and so are given a map.
+    window = {"kernel_size": 1} if kind == "data" else {"kernel_size": 3, "dilation": 1 if kind == "padded" else 2}
+    operations = [convolution((5, 7, 3), 5, padding="same", **window)]
     if kind == "stages":
         n_inputs = 5 * 7 * 5
         operations += [
@@ -29,12 +31,12 @@ def plan_of(kind, dtype, isa, n_threads):
     by_units = kind == "units"
     plan = Plan(network.operations, network._segments, network._storage, isa=isa, n_threads=n_threads,
                 by_units=by_units, reads_data=True)  # fmt: skip
-    assert plan.keeps_batch == (kind == "stages") and plan.copies_data == (kind != "data")
+    assert plan.keeps_batch == (kind == "stages") and (kind == "padded" or plan.copies_data == (kind != "data"))
     return network, plan
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
-@pytest.mark.parametrize("kind", ["data", "maps", "units", "stages"])
+@pytest.mark.parametrize("kind", ["data", "padded", "maps", "units", "stages"])
 def test_one_bad_value_is_found_in_the_input_and_in_the_output(isa, dtype, kind, n_threads):
     network, plan = plan_of(kind, dtype, isa, n_threads)
     n = 2 if kind == "units" else 41
@@ -62,7 +64,18 @@ def test_one_bad_value_is_found_in_the_input_and_in_the_output(isa, dtype, kind,
 @pytest.mark.parametrize("n_values", [1, 3, 4, 15, 16, 17, 63, 64, 65, 127, 128, 129, 200])
 def test_values_behind_the_last_whole_vector_are_looked_at(isa, dtype, n_values):
     """Those of the sample alone: what lies behind the array is nobody's business."""
-    network = Network([pool((n_values, 1), kernel_size=1)], dtype=dtype, isa=isa)
+    check_values(Network([pool((n_values, 1), kernel_size=1)], dtype=dtype, isa=isa), n_values, dtype)
+
+
+@pytest.mark.parametrize("n_values", [1, 3, 4, 15, 16, 17, 63, 64, 65, 127, 128, 129, 200])
+def test_values_are_looked_at_while_they_are_copied(isa, dtype, n_values):
+    network = Network([convolution((n_values, 1), 1, kernel_size=3, padding="same", dilation=2)], dtype=dtype, isa=isa)
+    network.weights[...] = 0.25
+    assert network._take_predictor(1, False, True).copies_data
+    check_values(network, n_values, dtype)
+
+
+def check_values(network, n_values, dtype):
     x = np.zeros((2, n_values, 1), dtype)
     x[1] = np.nan
     seen = []

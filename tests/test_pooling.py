@@ -11,6 +11,8 @@ from threadpoolctl import threadpool_limits
 
 import reference
 from builders import convolution, pad, pool, pool_geometry
+from skconv._engine import kernels
+from skconv._engine.lines import goes_by_lines
 from skconv._geometry import resolve_pool
 from skconv._network import Network
 from skconv._operations import Activate, Convolution, DenseProduct, Pool, Reshape
@@ -182,6 +184,26 @@ def readers():
         "wide": [DenseProduct("dense", shape, (700,), "relu", True), DenseProduct("dense", (700,), (3,))],
         "act": [Activate("act", shape, shape, "elu")],
         "conv, pool": [conv, pool(conv.out_shape, kernel_size=2)],
+        "lines": [convolution((6, 20, 3), 16, "relu", options={"algorithm": "direct"}, kernel_size=3, padding="same")],
+        "lines, 5x7": [
+            convolution((9, 20, 5), 16, "tanh", options={"algorithm": "direct"}, kernel_size=(5, 7), padding="same"),
+            pool((9, 20, 16), kernel_size=2),
+        ],
+        "lines, rows apart": [
+            convolution(
+                (9, 20, 4),
+                16,
+                "relu",
+                options={"algorithm": "direct"},
+                kernel_size=3,
+                stride=(2, 1),
+                dilation=(2, 1),
+                padding=((2, 0), (1, 0)),
+            )
+        ],
+        "lines, full": [
+            convolution((6, 20, 3), 16, "relu", options={"algorithm": "direct"}, kernel_size=5, padding="full")
+        ],
         "same": [convolution(shape, 33, "relu", kernel_size=3, padding="same")],  # Winograd: wants a margin
         "winograd": [convolution(shape, 33, "relu", options={"algorithm": "winograd"}, kernel_size=3)],
         "winograd, 5x5": [convolution(shape, 33, "relu", options={"algorithm": "winograd"}, kernel_size=5)],
@@ -214,24 +236,29 @@ def test_data_of_the_networks_precision_are_read_where_they_lie(isa, dtype, name
             np.testing.assert_array_equal(results[0], again)
             np.testing.assert_allclose(other, results[0], rtol=0, atol=1e-4)
     (first,) = plain._predictors[False, True]
-    assert first.copies_data == (name in ("same", "winograd", "winograd, 5x5", "depthwise", "only reshape"))
+    copied = ("same", "winograd", "winograd, 5x5", "depthwise", "only reshape", "lines, full")
+    wants_lines = "lines" in name
+    has_lines = wants_lines and goes_by_lines(kernels(dtype, isa), operations[0].window.kernel_size[-1], 20, 16)
+    assert first.copies_data == (name in copied or (wants_lines and not has_lines))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect of Linux")
 def test_data_are_read_to_their_end_only(isa, dtype):
-    """Data before a page that may not be read: one element too many would crash the process."""
+    """Data between pages that may not be read: one element too many would crash the process."""
     for name, operations in readers().items():
         shape = operations[0].in_shape
         n_values = 2 * math.prod(shape)
         n_bytes = -(-n_values * np.dtype(dtype).itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
-        memory = np.frombuffer(mmap.mmap(-1, n_bytes + mmap.PAGESIZE), dtype=np.uint8)
-        end = ctypes.c_void_p(memory.ctypes.data + n_bytes)
-        assert ctypes.CDLL(None).mprotect(end, mmap.PAGESIZE, 0) == 0
-        x = memory[:n_bytes].view(dtype)[-n_values:].reshape(2, *shape)
-        x[...] = np.random.default_rng(0).standard_normal(x.shape)
+        memory = np.frombuffer(mmap.mmap(-1, n_bytes + 2 * mmap.PAGESIZE), dtype=np.uint8)
+        for border in (0, mmap.PAGESIZE + n_bytes):
+            page = ctypes.c_void_p(memory.ctypes.data + border)
+            assert ctypes.CDLL(None).mprotect(page, mmap.PAGESIZE, 0) == 0
+        values = memory[mmap.PAGESIZE : -mmap.PAGESIZE].view(dtype)
         network = Network(operations, dtype=dtype, isa=isa)
         network.initialize(np.random.RandomState(0))
-        np.testing.assert_array_equal(network.predict(x), network.predict(x.copy()), err_msg=name)
+        for x in (values[:n_values].reshape(2, *shape), values[-n_values:].reshape(2, *shape)):
+            x[...] = np.random.default_rng(0).standard_normal(x.shape)
+            np.testing.assert_array_equal(network.predict(x), network.predict(x.copy()), err_msg=name)
 
 
 def test_images_can_be_cut_otherwise_between_two_layers(isa):

@@ -32,6 +32,7 @@ cdef class ForwardConvolution(Layer):
         bint by_winograd_lines
         bint has_winograd_gradients
         bint shares_vectors
+        readonly bint leaves_out_margins    # and reads none, so that x need not have any
         bint is_rows                        # whether pixels and weights are what rows.h wants
         Clipped clipped                     # for z of several samples, or None
         ClippedLines clipped_lines          # for lines of z, or None

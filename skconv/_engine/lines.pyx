@@ -4,7 +4,7 @@ Every sum goes by rows of the kernel, channels, taps, and leaves out the rows th
 that a line sees, the first and last half of the kernel's width are left out where padding covers them, as "same" does.
 """
 from .layer cimport Tables, kernels_of, n_alike
-from .margins import kernel_rows_inside
+from .margins import kernel_rows_inside, taps_inside
 from .table cimport Lines, Run
 
 
@@ -20,6 +20,22 @@ def margins_of_line(Py_ssize_t kernel, Py_ssize_t size, Py_ssize_t out, Py_ssize
     ((True, True), (False, False))
     """
     return before >= kernel // 2, out + kernel - 1 - before - size >= kernel // 2
+
+
+def leaves_out_margins(size, out, kernel, stride, dilation, before):
+    """Whether no pixel beside the image is read: rows are left out one by one, columns half a kernel or none.
+
+    >>> leaves_out_margins((1, 9, 9), (1, 9, 9), (1, 5, 5), (1, 1, 1), (1, 1, 1), (0, 2, 2))
+    True
+    >>> leaves_out_margins((1, 9, 9), (1, 9, 7), (1, 5, 5), (1, 1, 1), (1, 1, 1), (0, 2, 1))
+    False
+    """
+    rows = taps_inside(size[1], out[1], kernel[1], stride[1], dilation[1], before[1])
+    after = out[2] + kernel[2] - 1 - before[2] - size[2]
+    return (kernel[0] == 1 and before[0] == 0 and (out[0] - 1) * stride[0] < size[0]
+            and (kernel_rows_inside(size, out, kernel, stride, dilation, before) is not None
+                 or rows == [(0, kernel[1])] * out[1])
+            and before[2] in (0, kernel[2] // 2) and (after <= 0 or after == kernel[2] // 2))
 
 
 def forward_lines(kernels, *, size, out, kernel, stride, dilation, before, n_groups, n_channels, n_filters, x_lines,
@@ -49,7 +65,8 @@ def forward_lines(kernels, *, size, out, kernel, stride, dilation, before, n_gro
         kernels, row_offsets=rows, kernel=kernel[2], n_channels=n_channels, x_pixel=n_channels,
         x_line=stride[1] * x_lines[1], w_tap=n_channels * n_filters, w_channel=n_filters, n_columns=n_columns,
         width=out[2], margins=margins_of_line(kernel[2], size[2], out[2], before[2]), y_pixel=y_pixel, y_line=y_line,
-        kernel_rows=kernel_rows_inside(size, out, kernel, stride, dilation, before))
+        kernel_rows=kernel_rows_inside(size, out, kernel, stride, dilation, before),
+        leaves_out_margins=leaves_out_margins(size, out, kernel, stride, dilation, before))
 
 
 cdef class LineByLine:
@@ -76,10 +93,12 @@ cdef class LineByLine:
         Elements from one pixel, and one line, of the result to the next.
     kernel_rows : list of (first, end) or None
         For every line of the result, which rows of the kernel see the image.
+    leaves_out_margins : bool
+        Whether these and `margins` are all that lies beside the image.
     """
 
     def __init__(self, kernels, *, row_offsets, kernel, n_channels, x_pixel, x_line, w_tap, w_channel, n_columns, width,
-                 margins, y_pixel, y_line, kernel_rows):
+                 margins, y_pixel, y_line, kernel_rows, leaves_out_margins=False):
         cdef:
             Py_ssize_t i
             Run *rows
@@ -95,6 +114,7 @@ cdef class LineByLine:
         self.lines.n_columns, self.lines.width = n_columns, width
         self.lines.left, self.lines.right = margins
         self.lines.y_pixel, self.lines.y_line = y_pixel, y_line
+        self.leaves_out_margins = leaves_out_margins
         if kernel_rows is not None:
             self.kernel_rows = self.tables.runs(len(kernel_rows))
             for i in range(len(kernel_rows)):
