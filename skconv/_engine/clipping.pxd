@@ -60,5 +60,5 @@ cdef class ClippedGradient:
         Py_ssize_t n_parts
         Part *parts
 
-    cdef void add(self, Py_ssize_t d, Py_ssize_t n_samples, const char *x, const Py_ssize_t *x_terms, const char *dz,
-                  char *gradient, const Py_ssize_t *gradient_rows) noexcept nogil
+    cdef void add(self, Py_ssize_t d, Py_ssize_t n_samples, const char *x, const Py_ssize_t *x_terms, Py_ssize_t term,
+                  Py_ssize_t last, const char *dz, char *gradient, const Py_ssize_t *gradient_rows) noexcept nogil

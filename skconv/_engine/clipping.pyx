@@ -401,9 +401,10 @@ cdef class ClippedGradient:
             part.product = Product(runs, k, end - first, strides[1] * x_pixel, dz_pixel)
             part += 1
 
-    cdef void add(self, Py_ssize_t d, Py_ssize_t n_samples, const char *x, const Py_ssize_t *x_terms, const char *dz,
-                  char *gradient, const Py_ssize_t *gradient_rows) noexcept nogil:
-        """Add what depth slice d of dz contributes; x points at what its first pixel sees with the first tap."""
+    cdef void add(self, Py_ssize_t d, Py_ssize_t n_samples, const char *x, const Py_ssize_t *x_terms, Py_ssize_t term,
+                  Py_ssize_t last, const char *dz, char *gradient, const Py_ssize_t *gradient_rows) noexcept nogil:
+        """Add to terms `term` to `last`, whole rows of the kernel, what depth slice d of dz contributes; x points at
+        what its first pixel sees with the first tap."""
         cdef:
             Py_ssize_t depth, i, g, first, itemsize = self.k.itemsize
             Product product
@@ -411,9 +412,11 @@ cdef class ClippedGradient:
         for depth in range(self.depths[d].a, self.depths[d].b):
             for i in range(self.n_parts):
                 part = self.parts + i
+                first = depth * self.n_slice + part.first
+                if first < term or first >= last:
+                    continue
                 product = part.product
                 product.n_runs = n_samples * part.n_lines
-                first = depth * self.n_slice + part.first
                 for g in range(self.n_groups):
                     self.k.product(&product, part.n_rows, self.n_filters, x + g * self.n_channels * itemsize,
                                    x_terms + first, dz + g * self.n_filters * itemsize, ADD_TO_RESULT, NULL,

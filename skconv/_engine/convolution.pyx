@@ -30,6 +30,16 @@ cdef enum:
     MAX_DZ = 384 * 1024     # bytes of gradients of several samples, where the input's wants more than one
     FETCHED_BYTES = 1 << 19     # of x at most: a quarter of a second cache of 2 MiB
     SLOPE_PIXELS = 128          # of dz, two vectors of which then take a third of the first cache
+    SHARED_WORK = 1 << 21       # multiply-adds that are worth another thread's while: some 20 microseconds
+
+
+cdef struct Together:
+    # Samples that go back together, and their dz.
+    Py_ssize_t first
+    Py_ssize_t n
+    char *dz
+    Py_ssize_t n_dw         # parts of the weights' gradient, and of the input's
+    Py_ssize_t n_dx
 
 
 cdef class Convolution(ForwardConvolution):
@@ -75,6 +85,7 @@ cdef class Convolution(ForwardConvolution):
         int32_t *mask                       # (n_channels, n_filters): all bits where connected, or NULL
         InputGradient by_phases             # unless Winograd's
         OneByOneGradients one_by_one        # in place of both products, or None
+        Py_ssize_t n_kernel_rows
         bint reads_dy                       # dz is the gradient by the output, where it lies
         char *packed                        # weights of every tap, transposed
 
@@ -148,7 +159,7 @@ cdef class Convolution(ForwardConvolution):
                                                 n_together=self.n_together)
             self.scratch_size = max(self.scratch_size, self.winograd_offset + self.winograd_dw.scratch_size)
             self.sums_offset = self.scratch_size
-            self.scratch_size += self.winograd_dw.sums_size
+            self.scratch_size += self.winograd_dw.n_sums * self.winograd_dw.sums_size
         margins = any(self.dz_margin[axis] > 0 or extent[axis] > self.out[axis] for axis in range(3))
         self.reads_dy = not (margins or self.has_winograd_gradients or self.is_depthwise or pool is not None
                              or self.activation != IDENTITY)
@@ -193,6 +204,7 @@ cdef class Convolution(ForwardConvolution):
                 n_channels=self.group_channels, n_filters=self.n_filters // self.n_products,
                 x_lines=(self.x.sample // self.itemsize, self.x.depth_stride, self.x.line_stride),
                 dz_lines=(self.dz_sample // self.itemsize, self.dz_depth, self.dz_line))
+        self.n_kernel_rows = self.kernel[0] * self.kernel[1]
         self.gradient_rows = self.tables.sizes(self.depth)
         for k in range(self.depth):
             self.gradient_rows[k] = k * self.n_filters
@@ -200,6 +212,8 @@ cdef class Convolution(ForwardConvolution):
                 and self.kernel[2] in (3, 5, 7) and self.out[2] >= 2 * self.kernel[2]
                 and self.clipped_dw is None and not (self.has_winograd_gradients or self.is_depthwise)):
             self._build_slopes()
+        self.shares_backward = (self.one_by_one is None and self.n_together * self.out[0] * self.out[1] * self.out[2]
+                                * self.depth * self.n_filters >= SHARED_WORK)
         if self.needs_dx:
             self.packed = self.tables.bytes((self.depth * self.n_filters + 64) * self.itemsize)
 
@@ -217,9 +231,10 @@ cdef class Convolution(ForwardConvolution):
                 self.slope_rows[self.n_slopes] = self.gradient_rows[k]
                 self.n_slopes += 1
 
-    cdef void prepare(self, bint backward) noexcept nogil:
+    cdef void prepare(self, bint forward, bint backward) noexcept nogil:
         cdef Py_ssize_t tap, size = self.group_channels * self.n_filters * self.itemsize
-        ForwardConvolution.prepare(self, backward)
+        if forward:
+            ForwardConvolution.prepare(self, True, backward)
         if not backward or self.packed == NULL:
             return
         for tap in range(self.n_taps):
@@ -238,6 +253,7 @@ cdef class Convolution(ForwardConvolution):
                 (self.dz_margin[0] * self.dz_depth + self.dz_margin[1] * self.dz_line
                  + self.dz_margin[2] * self.n_filters) * self.itemsize)
             char *gradient = p.gradients + self.gradient_offset if self.learns else NULL
+            Together together
             Py_ssize_t first, i, n, fetched = self.x.size[0] * self.x.depth_stride * self.itemsize
         if not self.learns and p.dx == NULL:
             return
@@ -261,26 +277,28 @@ cdef class Convolution(ForwardConvolution):
                                         NULL if p.dx == NULL else p.dx + (first + i) * p.dx_sample)
                 first += n
                 continue
+            together = Together(first, n, dz, 0, 0)
+            if p.job != NULL and self.shares_backward:
+                self._share_out(&together, p)
+                self.share(p, &together, together.n_dw + together.n_dx)
+                first += n
+                continue
             if self.learns and self.has_winograd_gradients:
-                self._weights_gradient_by_tiles(p, first, n, dz)
-            if p.dx != NULL and self.has_winograd_gradients:
-                self._input_gradient_by_tiles(p, n, p.dx + first * p.dx_sample, dz)
-            elif p.dx != NULL:
-                self.by_phases.run(p.dx + first * p.dx_sample, p.dx_sample, dz, self.dz_sample, n, self.packed,
-                                   self.input(p, first), self.x.sample, fetched,
-                                   p.scratch + self.scratch_offset + self.dx_offset)
+                for i in range(self._n_sums(p)):
+                    self._weights_gradient_by_tiles(p, &together, i, p.scratch)
+            if p.dx != NULL:
+                self._input_gradient(p, &together, 0, 1, fetched, p.scratch)
             # After the input's gradient, which has fetched x from where the forward pass of the mini-batch left it.
-            i = 0 if self.learns and not self.has_winograd_gradients else n
-            while i < n:
-                self._weights_gradient(p, first + i, min(self.n_gathered, n - i), dz + i * self.dz_sample)
-                i += self.n_gathered
+            if self.learns and not self.has_winograd_gradients:
+                self._weights_gradient(p, &together, 0, self.n_kernel_rows)
             first += self.n_together
         if self.one_by_one is not None and self.learns:
             self.one_by_one.finish(p.scratch + self.scratch_offset + self.beside_offset, gradient)
         if self.beside_dw is not None:
             self.beside_dw.finish(p.scratch + self.scratch_offset + self.beside_offset, gradient)
         if self.learns and self.has_winograd_gradients:
-            self.winograd_dw.finish(p.scratch + self.scratch_offset + self.sums_offset, gradient)
+            self.winograd_dw.finish(p.scratch + self.scratch_offset + self.sums_offset, self._n_sums(p), gradient,
+                                    NULL if self.bias == NULL else p.gradients + self.bias_offset)
         if self.learns and self.mask != NULL:
             keep_masked(<int32_t *> gradient, self.mask, self.x.channels * self.n_filters * self.itemsize // 4,
                         self.n_taps)
@@ -316,12 +334,59 @@ cdef class Convolution(ForwardConvolution):
                     index += values
                 dy += values * self.itemsize
 
-    cdef void _weights_gradient(self, const Pass *p, Py_ssize_t first, Py_ssize_t n, const char *dz) noexcept nogil:
+    # ---- parts ------------------------------------------------------------------------------------------------------
+
+    cdef Py_ssize_t _n_sums(self, const Pass *p) noexcept nogil:
+        """Into how many sums Winograd's weights' gradient goes: where a slot is one sample, threads may share it. This
+        depends on the mini-batch, not on the threads."""
+        return self.winograd_dw.n_sums if p.n == 1 else 1
+
+    cdef void _share_out(self, Together *t, const Pass *p) noexcept nogil:
+        """Into how many parts these samples' backward pass falls: rows of the kernel or sums, and lines."""
+        if self.learns:
+            t.n_dw = self._n_sums(p) if self.has_winograd_gradients else self.n_kernel_rows
+        if p.dx != NULL and self.has_winograd_gradients:
+            t.n_dx = (self.x.size[1] + self.winograd_dx.max_lines - 1) // self.winograd_dx.max_lines
+        elif p.dx != NULL:
+            t.n_dx = self.by_phases.n_parts(t.n)
+
+    cdef void backward_part(self, const Pass *p, const void *work, Py_ssize_t part, char *scratch) noexcept nogil:
+        cdef const Together *t = <const Together *> work
+        if part >= t.n_dw:
+            self._input_gradient(p, t, part - t.n_dw, t.n_dx, 0, scratch)
+        elif self.has_winograd_gradients:
+            self._weights_gradient_by_tiles(p, t, part, scratch)
+        else:
+            self._weights_gradient(p, t, part, part + 1)
+
+    cdef void _input_gradient(self, const Pass *p, const Together *t, Py_ssize_t part, Py_ssize_t n_parts,
+                              Py_ssize_t fetched, char *scratch) noexcept nogil:
+        """Some lines of dx; of all samples, `fetched` cache lines of x each are fetched beneath."""
+        cdef char *dx = p.dx + t.first * p.dx_sample
+        scratch += self.scratch_offset
+        if self.has_winograd_gradients:
+            self._input_gradient_by_tiles(p, t, part, n_parts, dx, scratch + self.winograd_offset)
+        else:
+            self.by_phases.run(dx, p.dx_sample, t.dz, self.dz_sample, t.n, self.packed, self.input(p, t.first),
+                               self.x.sample, fetched, part, n_parts, scratch + self.dx_offset)
+
+    cdef void _weights_gradient(self, const Pass *p, const Together *t, Py_ssize_t row, Py_ssize_t last) noexcept nogil:
+        """The weights' gradient of rows `row` to `last` of the kernel."""
+        cdef Py_ssize_t i = 0
+        while i < t.n:
+            self._weights_gradient_of(p, t.first + i, min(self.n_gathered, t.n - i), t.dz + i * self.dz_sample, row,
+                                      last)
+            i += self.n_gathered
+
+    cdef void _weights_gradient_of(self, const Pass *p, Py_ssize_t first, Py_ssize_t n, const char *dz, Py_ssize_t row,
+                                   Py_ssize_t last_row) noexcept nogil:
         cdef:
             const char *x = self.input(p, first)
             const char *dz_line
             Product product = self.weight_product
             Py_ssize_t d, h, lines, i, line, at, g, f, skip, rest, done = 0
+            Py_ssize_t slope = row * self.group_channels, term = slope * self.kernel[2]
+            Py_ssize_t n_slopes = (last_row - row) * self.group_channels, n_terms = n_slopes * self.kernel[2]
         for d in range(self.out[0]):
             h = 0
             while h < self.out[1]:
@@ -330,28 +395,28 @@ cdef class Convolution(ForwardConvolution):
                 at = self._first_seen(d, h)
                 dz_line = dz + (d * self.dz_depth + h * self.dz_line) * self.itemsize
                 if self.beside_dw is not None:
-                    self.beside_dw.add(&product, h, x + at * self.itemsize, dz_line,
+                    self.beside_dw.add(&product, h, row, last_row, x + at * self.itemsize, dz_line,
                                        p.scratch + self.scratch_offset + self.beside_offset)
                     done = self.beside_dw.done
                     product.length = self.out[2] - done
                     at += done * self.x.channels
                 elif self.clipped_dw is not None:
-                    self.clipped_dw.add(d, n, x + at * self.itemsize, self.x_terms, dz_line,
+                    self.clipped_dw.add(d, n, x + at * self.itemsize, self.x_terms, term, term + n_terms, dz_line,
                                         p.gradients + self.gradient_offset, self.gradient_rows)
                     done = self.out[2]
                 elif self.slope_columns > 0:
-                    self.k.slopes(&product, self.kernel[2], self.n_slopes, self.slope_columns, x + at * self.itemsize,
-                                  self.slope_terms, dz_line, p.gradients + self.gradient_offset, self.slope_rows,
-                                  self.x.channels * self.n_filters)
+                    self.k.slopes(&product, self.kernel[2], n_slopes, self.slope_columns, x + at * self.itemsize,
+                                  self.slope_terms + slope, dz_line, p.gradients + self.gradient_offset,
+                                  self.slope_rows + slope, self.x.channels * self.n_filters)
                 skip = self.slope_columns * self.itemsize
                 for g in range(self.n_products if done < self.out[2] and self.slope_columns < self.n_filters else 0):
                     f = g * self.group_filters * self.itemsize + skip
-                    self.multiply(&product, self.depth, self.n_filters // self.n_products - self.slope_columns,
-                                  x + (at + g * self.group_channels) * self.itemsize, self.x_terms,
+                    self.multiply(&product, n_terms, self.n_filters // self.n_products - self.slope_columns,
+                                  x + (at + g * self.group_channels) * self.itemsize, self.x_terms + term,
                                   dz_line + f + done * self.n_filters * self.itemsize,
-                                  ADD_TO_RESULT, NULL, p.gradients + self.gradient_offset + f, self.gradient_rows,
-                                  False)
-                if self.bias != NULL:
+                                  ADD_TO_RESULT, NULL, p.gradients + self.gradient_offset + f,
+                                  self.gradient_rows + term, False)
+                if self.bias != NULL and row == 0:
                     rest = 1 if self.dz_line == self.out[2] * self.n_filters else lines
                     for i in range(n):
                         for line in range(rest):
@@ -360,25 +425,28 @@ cdef class Convolution(ForwardConvolution):
                                                p.gradients + self.bias_offset)
                 h += self.weight_block
 
-    cdef void _weights_gradient_by_tiles(self, const Pass *p, Py_ssize_t first, Py_ssize_t n,
-                                         const char *dz) noexcept nogil:
+    cdef void _weights_gradient_by_tiles(self, const Pass *p, const Together *t, Py_ssize_t part,
+                                         char *scratch) noexcept nogil:
+        """What some lines contribute to the weights' gradient, by Winograd's algorithm, into a sum of their own."""
         cdef:
-            const char *x = self.input(p, first)
-            char *scratch = p.scratch + self.scratch_offset
+            const char *x = self.input(p, t.first)
+            char *sums = p.scratch + self.scratch_offset + self.sums_offset + part * self.winograd_dw.sums_size
             Py_ssize_t d, at
         for d in range(self.out[0]):
             at = self._first_seen(d, 0)
-            self.winograd_dw.add(x + at * self.itemsize, self.x.sample, dz + d * self.dz_depth * self.itemsize,
-                                 self.dz_sample, n, first == 0 and d == 0, scratch + self.winograd_offset,
-                                 scratch + self.sums_offset,
-                                 NULL if self.bias == NULL else p.gradients + self.bias_offset)
+            self.winograd_dw.add(x + at * self.itemsize, self.x.sample, t.dz + d * self.dz_depth * self.itemsize,
+                                 self.dz_sample, t.n, part, self._n_sums(p), t.first == 0 and d == 0,
+                                 scratch + self.scratch_offset + self.winograd_offset, sums)
 
-    cdef void _input_gradient_by_tiles(self, const Pass *p, Py_ssize_t n, char *dx, const char *dz) noexcept nogil:
-        """The correlation of dz with the kernel turned by half a circle, by Winograd's algorithm; of n samples."""
-        cdef Py_ssize_t d, at, line = self.x.size[2] * self.x.channels
+    cdef void _input_gradient_by_tiles(self, const Pass *p, const Together *t, Py_ssize_t part, Py_ssize_t n_parts,
+                                       char *dx, char *scratch) noexcept nogil:
+        """The correlation of dz with the kernel turned by half a circle, by Winograd's algorithm."""
+        cdef:
+            Py_ssize_t d, at, line = self.x.size[2] * self.x.channels
+            Py_ssize_t lines = self.winograd_dx.max_lines if n_parts > 1 else self.x.size[1], h = part * lines
         for d in range(self.x.size[0]):
-            at = ((d + self.before[0]) * self.dz_depth + (self.before[1] - self.kernel[1] + 1) * self.dz_line
+            at = ((d + self.before[0]) * self.dz_depth + (self.before[1] - self.kernel[1] + 1 + h) * self.dz_line
                   + (self.before[2] - self.kernel[2] + 1) * self.n_filters)
-            self.winograd_dx.run(dz + at * self.itemsize, self.dz_sample, n, self.x.size[1],
-                                 dx + d * self.x.size[1] * line * self.itemsize, p.dx_sample, line, self.x.channels,
-                                 p.scratch + self.scratch_offset + self.winograd_offset)
+            self.winograd_dx.run(t.dz + at * self.itemsize, self.dz_sample, t.n, min(lines, self.x.size[1] - h),
+                                 dx + (d * self.x.size[1] + h) * line * self.itemsize, p.dx_sample, line,
+                                 self.x.channels, scratch)

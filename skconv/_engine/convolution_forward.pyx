@@ -229,7 +229,7 @@ cdef class ForwardConvolution(Layer):
                 self.c_rows[m] = line * c_line + w * c_pixel
                 m += 1
 
-    cdef void prepare(self, bint backward) noexcept nogil:
+    cdef void prepare(self, bint forward, bint backward) noexcept nogil:
         if self.is_winograd:
             self.winograd.prepare(self.weights, False)
         if self.beside is not None:

@@ -92,7 +92,7 @@ cdef class DenseLayer(Layer):
         run.a = run.b = 0
         return Product(run, 1, n, a_step, b_step)
 
-    cdef void prepare(self, bint backward) noexcept nogil:
+    cdef void prepare(self, bint forward, bint backward) noexcept nogil:
         if backward and self.packed != NULL:
             self.k.transpose(self.weights, self.n_inputs, self.n_units_out, self.n_units_out, self.packed)
 

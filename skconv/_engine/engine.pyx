@@ -28,7 +28,8 @@ import numpy as np
 
 from .clock cimport skconv_barrier, skconv_flush_denormals, skconv_restore_mode, skconv_seconds
 from .dense cimport DenseLayer
-from .layer cimport Layer, Pass, round_up, sample_number
+from .jobs cimport Job, skconv_count, skconv_counted, skconv_pause
+from .layer cimport Layer, Pass, round_up, sample_number, take_part
 from .normalization cimport BatchNormLayer
 from .prediction cimport Batch, Predictor
 from .table cimport LOG_LOSS, Update
@@ -78,6 +79,8 @@ cdef class Engine(Predictor):
         readonly Py_ssize_t n_correct
         double deadline             # on the clock of skconv_seconds
         bint is_late
+        Job *jobs                   # of every thread; NULL where no layer's backward pass is worth sharing
+        Py_ssize_t n_finished             # slots of the call, of all stages that share
 
     def __init__(self, kernels, layers, stages, *, chunk, capacity, n_places, n_threads, maps_size, scratch_size,
                  gradient_values, stage_values, slot_samples=8, slot_size=0, wide_size=0):
@@ -89,6 +92,8 @@ cdef class Engine(Predictor):
         self.slot_size = slot_size
         if slot_size == 0:
             return
+        if n_threads > 1 and any((<Layer> layer).shares_backward for layer in layers):
+            self.jobs = <Job *> self.tables.bytes(n_threads * sizeof(Job))
         self.slots = self.tables.bytes(slot_size * self._count_slots(capacity))
         self.wide = self.tables.bytes(wide_size)
         for i in range(self.n_stages - 1, -1, -1):
@@ -166,6 +171,29 @@ cdef class Engine(Predictor):
 
     # ---- tasks -------------------------------------------------------------------------------------------------
 
+    cdef Py_ssize_t _n_forward(self, const Batch *b) noexcept nogil:
+        """Layers that run forward: where the gradient by the outputs is given, nobody may want the outputs."""
+        return self.n_layers - (b.dy != NULL and (<Layer> self.layer_pointers[self.n_layers - 1]).needs_input_only)
+
+    cdef Job *_job(self, const Batch *b, Py_ssize_t slot, int thread) noexcept nogil:
+        """Where a slot's layers share their work: in the last slots, during which other threads have none."""
+        return self.jobs + thread if self.jobs != NULL and slot >= b.n_slots - b.n_threads else NULL
+
+    cdef void _help(self, Batch *b, int thread) noexcept nogil:
+        """Take part in the slots that others are still at."""
+        cdef:
+            Py_ssize_t i, turn = 0
+            char *scratch = self.scratch + thread * self.scratch_size
+        if self.jobs == NULL or b.n_threads == 1:
+            return
+        b.n_expected += b.n_slots
+        while skconv_counted(&self.n_finished) < b.n_expected:
+            for i in range(b.n_threads):
+                while take_part(self.jobs + i, True, scratch):
+                    turn = 0
+            skconv_pause(turn)
+            turn += 1
+
     cdef void _loss_slot(self, const Batch *b, Py_ssize_t slot, int thread) noexcept nogil:
         """The last stage of a slot, with the loss, there and back."""
         cdef:
@@ -184,10 +212,9 @@ cdef class Engine(Predictor):
                 return
             self._chunk_of(b, first, last, thread, &p)
             p.slot = slot
+            p.job = self._job(b, slot, thread)
             p.gradients = self.slots + slot * self.slot_size
-            # Where the gradient by the outputs is given, nobody may want the outputs themselves.
-            self._forward_layers(self.stages[stage].first, self.stages[stage].last - (
-                b.dy != NULL and (<Layer> self.layer_pointers[self.n_layers - 1]).needs_input_only), &p)
+            self._forward_layers(self.stages[stage].first, min(self.stages[stage].last, self._n_forward(b)), &p)
             if self.stages[stage].first == self.stages[stage].last:
                 p.dy = self.stages[stage].gradient + first * row
             elif b.dy != NULL and (b.n - first - p.n) * self.n_outputs >= SLACK:
@@ -234,6 +261,7 @@ cdef class Engine(Predictor):
                 return
             self._chunk_of(b, first, last, thread, &p)
             p.slot = slot
+            p.job = self._job(b, slot, thread)
             p.gradients = self.slots + slot * self.slot_size
             p.dy_sample = self.stages[stage + 1].row
             p.dy = self._stage_gradient(b, stage + 1) + first * p.dy_sample
@@ -266,6 +294,7 @@ cdef class Engine(Predictor):
             self._backward_tile(b, stage, task, thread)
         else:
             self._backward_slot(b, stage, task, thread)
+            skconv_count(&self.n_finished)
 
     cdef Py_ssize_t _norm_tasks(self, Py_ssize_t stage) noexcept nogil:
         if self.stages[stage].norm == NULL:
@@ -412,7 +441,9 @@ cdef class Engine(Predictor):
             (b.update.decay, b.update.beta_1, b.update.beta_2, b.update.epsilon, b.update.nesterov, b.l1,
              b.clip_norm) = settings
             b.update.scale = 1
+            b.n_threads = threads
         self.loss_sum = loss_before
+        self.n_finished = 0
         self.n_correct = 0
         self.is_late = False
         self._start()
@@ -427,7 +458,7 @@ cdef class Engine(Predictor):
                 b.n_slots = self._count_slots(b.n)
                 b.update.rate = steps[j]
                 for task in prange(self.n_layers, schedule="dynamic"):
-                    (<Layer> self.layer_pointers[task]).prepare(True)
+                    (<Layer> self.layer_pointers[task]).prepare(task < self._n_forward(b), True)
                 skconv_barrier()
                 for stage in range(self.n_stages - 1):
                     for task in prange(self._forward_tasks(b, stage), schedule="dynamic"):
@@ -440,6 +471,8 @@ cdef class Engine(Predictor):
                         skconv_barrier()
                 for task in prange(b.n_slots, schedule="dynamic"):
                     self._loss_slot(b, task, thread)
+                    skconv_count(&self.n_finished)
+                self._help(b, thread)
                 skconv_barrier()
                 for stage in range(self.n_stages - 2, -1, -1):
                     if self.stages[stage + 1].norm != NULL:
@@ -449,6 +482,8 @@ cdef class Engine(Predictor):
                         skconv_barrier()
                     for task in prange(self._backward_tasks(b, stage), schedule="dynamic"):
                         self._backward_task(b, stage, task, thread)
+                    if not self.stages[stage].is_wide:
+                        self._help(b, thread)
                     skconv_barrier()
                 # What stops the loop is written before a barrier, read by all behind it, and not written again before
                 # all have met at another one: all leave at the same mini-batch.
@@ -518,7 +553,7 @@ cdef class Engine(Predictor):
         b.chunk = min(self.chunk, (b.n + threads - 1) // threads)
         n_tasks = (b.n + b.chunk - 1) // b.chunk
         for task in prange(self.n_layers, schedule="dynamic", num_threads=threads, nogil=True):
-            (<Layer> self.layer_pointers[task]).prepare(True)
+            (<Layer> self.layer_pointers[task]).prepare(False, True)
         for task in prange(n_tasks, schedule="dynamic", num_threads=threads, nogil=True):
             self._pull_back_chunk(b, task, threadid())
         return self.is_finite

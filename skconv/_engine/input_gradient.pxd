@@ -42,8 +42,9 @@ cdef class InputGradient:
         readonly Py_ssize_t scratch_size
 
     cdef void prepare(self, const char *packed) noexcept nogil
+    cdef Py_ssize_t n_parts(self, Py_ssize_t n) noexcept nogil
     cdef void run(self, char *dx, Py_ssize_t dx_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,
                   const char *packed, const char *ahead, Py_ssize_t ahead_sample, Py_ssize_t n_ahead,
-                  char *scratch) noexcept nogil
+                  Py_ssize_t part, Py_ssize_t n_parts, char *scratch) noexcept nogil
     cdef void _run(self, char *dx, const char *dz, const char *packed, const char *ahead,
-                   Py_ssize_t n_ahead, char *scratch) noexcept nogil
+                   Py_ssize_t n_ahead, Py_ssize_t part, Py_ssize_t n_parts, char *scratch) noexcept nogil

@@ -20,6 +20,7 @@ from .table cimport START_AT_ZERO, Product, Run
 
 cdef enum:
     BLOCK_PIXELS = 256      # per product, as in the forward pass
+    MOST_PARTS = 8          # that threads share
 
 
 def phases_of_axis(size, kernel, stride, dilation, before):
@@ -155,33 +156,42 @@ cdef class InputGradient:
         if self.planes is not None:
             self.planes.prepare(packed, NULL, True)
 
+    cdef Py_ssize_t n_parts(self, Py_ssize_t n) noexcept nogil:
+        """Into how many parts threads may share the gradient of n samples."""
+        if self.has_gaps or self.clipped is not None and n >= self.clipped.least:
+            return 1
+        if self.planes is not None:     # every call transposes lines of its neighbour again
+            return (self.size[1] + self.planes.max_lines - 1) // self.planes.max_lines
+        return min(MOST_PARTS, self.size[1])
+
     cdef void run(self, char *dx, Py_ssize_t dx_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,
                   const char *packed, const char *ahead, Py_ssize_t ahead_sample, Py_ssize_t n_ahead,
-                  char *scratch) noexcept nogil:
+                  Py_ssize_t part, Py_ssize_t n_parts, char *scratch) noexcept nogil:
         """n samples, so many bytes apart; those of dx have no gaps. Of each, n_ahead cache lines at `ahead`, which the
-        caller reads next, are fetched by the product of the first phase."""
+        caller reads next, are fetched by the product of the first phase; none where there are several parts."""
         cdef Py_ssize_t i
         if self.clipped is not None and n >= self.clipped.least:
             self.clipped.run(dz, dz_sample, packed, NULL, dx, dx_sample, n, False)
             return
         for i in range(n):
-            self._run(dx + i * dx_sample, dz + i * dz_sample, packed, ahead + i * ahead_sample, n_ahead, scratch)
+            self._run(dx + i * dx_sample, dz + i * dz_sample, packed, ahead + i * ahead_sample, n_ahead,
+                      part, n_parts, scratch)
 
     cdef void _run(self, char *dx, const char *dz, const char *packed, const char *ahead,
-                   Py_ssize_t n_ahead, char *scratch) noexcept nogil:
-        """One sample."""
+                   Py_ssize_t n_ahead, Py_ssize_t part, Py_ssize_t n_parts, char *scratch) noexcept nogil:
+        """One part, some lines of all phases, of one sample."""
         cdef:
             Phase *phase
             const Product *product
-            Py_ssize_t i, d, h, lines, dz_at, dx_at, g, f, share = 0, itemsize = self.k.itemsize
+            Py_ssize_t i, d, h, last, lines, dz_at, dx_at, g, f, share = 0, itemsize = self.k.itemsize
         if self.has_gaps:
             memset(dx, 0, self.size[0] * self.size[1] * self.size[2] * self.n_channels * itemsize)
         for i in range(self.n_phases):
             phase = self.phases + i
             for d in range(phase.n[0]):
-                h = 0
-                while h < phase.n[1]:
-                    lines = min(phase.block, phase.n[1] - h)
+                h, last = part * phase.n[1] // n_parts, (part + 1) * phase.n[1] // n_parts
+                while h < last:
+                    lines = min(phase.block, last - h)
                     product = &phase.product
                     if self.clipped_lines is not None:
                         lines, product = self.clipped_lines.n_alike(h, lines), self.clipped_lines.at(d, h)

@@ -1,5 +1,6 @@
 from libc.stdint cimport int32_t, uint64_t
 
+from .jobs cimport Job
 from .table cimport Clip, Kernels, Run
 
 cdef struct Map:
@@ -43,6 +44,7 @@ cdef struct Pass:
     double largest              # of the data, which a layer that looks may be asked for; or 0
     bint *is_finite             # ... and where it says no
     double *seconds             # this thread's time, by layer: forward, backward; or NULL
+    Job *job                    # where idle threads find parts of the backward pass to do; or NULL: there are none
 
 
 cdef inline Py_ssize_t round_up(Py_ssize_t n_bytes) noexcept nogil:
@@ -97,16 +99,22 @@ cdef class Layer:
         bint needs_dx
         bint looks                  # through the data for what is not finite, while it computes
         bint needs_input_only       # in the backward pass: nothing of what the forward pass computed
+        bint shares_backward        # whether the backward pass has parts that are worth another thread's while
         list _tables                # arrays that pointers of this layer point into
 
     cdef char *input(self, const Pass *p, Py_ssize_t i) noexcept nogil
     cdef char *output(self, const Pass *p, Py_ssize_t i) noexcept nogil
     cdef char *input_line(self, const Pass *p, Py_ssize_t i, Py_ssize_t line) noexcept nogil
     cdef char *output_line(self, const Pass *p, Py_ssize_t i, Py_ssize_t line) noexcept nogil
-    cdef void prepare(self, bint backward) noexcept nogil
+    cdef void prepare(self, bint forward, bint backward) noexcept nogil
     cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil
     cdef void forward(self, const Pass *p) noexcept nogil
     cdef void backward(self, const Pass *p) noexcept nogil
+    cdef void share(self, const Pass *p, const void *work, Py_ssize_t n_parts) noexcept nogil
+    cdef void backward_part(self, const Pass *p, const void *work, Py_ssize_t part, char *scratch) noexcept nogil
+
+
+cdef bint take_part(Job *job, bint last, char *scratch) noexcept nogil
 
 
 cdef class Tables:

@@ -11,6 +11,7 @@ from libc.string cimport memcpy
 
 import numpy as np
 
+from .jobs cimport Job, skconv_announce, skconv_count, skconv_counted, skconv_pause, skconv_take
 from .table cimport Kernels, Run
 
 
@@ -119,8 +120,8 @@ cdef class Layer:
         return self.output(p, i) + (line // self.y.size[1] * self.y.depth_stride
                                     + line % self.y.size[1] * self.y.line_stride) * self.itemsize
 
-    cdef void prepare(self, bint backward) noexcept nogil:
-        """Bring the weights into the forms that the forward (and the backward) pass wants."""
+    cdef void prepare(self, bint forward, bint backward) noexcept nogil:
+        """Bring the weights into the forms that the forward pass wants, and the backward pass, if there will be one."""
         pass
 
     cdef void forward_units(self, const Pass *p, Py_ssize_t i, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
@@ -137,3 +138,30 @@ cdef class Layer:
     cdef void backward(self, const Pass *p) noexcept nogil:
         """From p.dy: add the weights' gradients to p.gradients, write p.dx."""
         pass
+
+    cdef void share(self, const Pass *p, const void *work, Py_ssize_t n_parts) noexcept nogil:
+        """Do n parts of the backward pass, which write to different places, with whoever is idle."""
+        cdef Py_ssize_t turn = 0
+        p.job.layer = <void *> self
+        p.job.pass_ = p
+        p.job.work = work
+        skconv_announce(p.job, n_parts)
+        while take_part(p.job, False, p.scratch):
+            pass
+        while skconv_counted(&p.job.n_done) < n_parts:
+            skconv_pause(turn)
+            turn += 1
+
+    cdef void backward_part(self, const Pass *p, const void *work, Py_ssize_t part, char *scratch) noexcept nogil:
+        """One of the parts that `backward` shares. p is the sharing thread's, scratch that of the one at work."""
+        pass
+
+
+cdef bint take_part(Job *job, bint last, char *scratch) noexcept nogil:
+    """Do the first part of a job that is left, or the last one; False where all are taken."""
+    cdef Py_ssize_t part = skconv_take(job, last)
+    if part < 0:
+        return False
+    (<Layer> job.layer).backward_part(<const Pass *> job.pass_, job.work, part, scratch)
+    skconv_count(&job.n_done)
+    return True

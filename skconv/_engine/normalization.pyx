@@ -123,7 +123,7 @@ cdef class BatchNormLayer(Layer):
         self._store(self.shift, channel,
                     (0 if self.bias == NULL else self._value(self.bias, channel)) - self._rest(mean) * scale)
 
-    cdef void prepare(self, bint backward) noexcept nogil:
+    cdef void prepare(self, bint forward, bint backward) noexcept nogil:
         cdef Py_ssize_t c
         if backward:
             return      # merge_values does it, once there is a mini-batch

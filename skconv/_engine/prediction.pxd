@@ -15,6 +15,8 @@ cdef struct Batch:
     char *dx                # and room for its gradient by the input, or NULL
     Py_ssize_t n
     Py_ssize_t n_slots
+    Py_ssize_t n_threads    # in training
+    Py_ssize_t n_expected   # slots of the call that are finished when those of the present stage are
     Py_ssize_t chunk        # samples that go through a stage together
     Py_ssize_t n_done       # mini-batches of the call
     bint softmax            # of a prediction: output rows become probabilities

@@ -338,7 +338,7 @@ cdef class Predictor:
                 return False
         if prepares:
             for task in prange(self.n_layers, schedule="dynamic", num_threads=threads, nogil=True):
-                (<Layer> self.layer_pointers[task]).prepare(False)
+                (<Layer> self.layer_pointers[task]).prepare(True, False)
         done = 0
         while done < n:
             b.base.first = first + done

@@ -45,7 +45,8 @@ cdef class SideBySideGradient:
         Py_ssize_t *x_rows
         Py_ssize_t *sum_rows
 
-    cdef void add(self, const Product *plain, Py_ssize_t h, const char *x, const char *dz, char *sums) noexcept nogil
+    cdef void add(self, const Product *plain, Py_ssize_t h, Py_ssize_t r, Py_ssize_t last, const char *x,
+                  const char *dz, char *sums) noexcept nogil
     cdef void finish(self, const char *sums, char *gradient) noexcept nogil
 
 cpdef Py_ssize_t pixels_per_vector(Py_ssize_t lanes, Py_ssize_t n_columns, Py_ssize_t kernel, Py_ssize_t width,

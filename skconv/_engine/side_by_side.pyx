@@ -196,21 +196,23 @@ cdef class SideBySideGradient:
                 lines = [line for line, (first, end) in enumerate(kernel_rows) if first <= i < end] or [0, -1]
                 self.seen[i].a, self.seen[i].b = lines[0], lines[-1] + 1
 
-    cdef void add(self, const Product *plain, Py_ssize_t h, const char *x, const char *dz, char *sums) noexcept nogil:
-        """Add what the whole groups of the lines contribute, from line h on, that are the runs of `plain`."""
+    cdef void add(self, const Product *plain, Py_ssize_t h, Py_ssize_t r, Py_ssize_t last, const char *x,
+                  const char *dz, char *sums) noexcept nogil:
+        """Add to rows r to last of the kernel what the whole groups of the lines contribute, from line h on, that are
+        the runs of `plain`."""
         cdef:
             Product product = self.product
-            Py_ssize_t length = self.n_rows // self.n_kernel_rows, r = 0, n, first, end
+            Py_ssize_t length = self.n_rows // self.n_kernel_rows, n, first, end
         product.runs = plain.runs
         product.n_runs = plain.n_runs
         if self.seen == NULL:
-            self.k.product(&product, self.n_rows, self.k.lanes, x, self.x_rows, dz, ADD_TO_RESULT, NULL, sums,
-                           self.sum_rows, False)
+            self.k.product(&product, (last - r) * length, self.k.lanes, x, self.x_rows + r * length, dz, ADD_TO_RESULT,
+                           NULL, sums, self.sum_rows + r * length, False)
             return
-        while r < self.n_kernel_rows:
+        while r < last:
             first, end = max(self.seen[r].a - h, 0), min(self.seen[r].b - h, plain.n_runs)
             n = 1
-            while (r + n < self.n_kernel_rows and max(self.seen[r + n].a - h, 0) == first
+            while (r + n < last and max(self.seen[r + n].a - h, 0) == first
                    and min(self.seen[r + n].b - h, plain.n_runs) == end):
                 n += 1
             if first < end:

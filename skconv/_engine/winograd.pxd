@@ -53,7 +53,8 @@ cdef class WinogradGradient:
         Py_ssize_t z_plane
         Py_ssize_t m_plane
         readonly Py_ssize_t scratch_size
-        readonly Py_ssize_t sums_size
+        readonly Py_ssize_t n_sums      # of a single sample, each of some lines
+        readonly Py_ssize_t sums_size   # bytes of each
         Tables tables
         Product product                 # over tiles
         Py_ssize_t *z_of                # the plane of dz for one of x, in bytes
@@ -61,5 +62,5 @@ cdef class WinogradGradient:
         Py_ssize_t *m_rows
 
     cdef void add(self, const char *x, Py_ssize_t x_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,
-                  bint first, char *scratch, char *sums, char *bias) noexcept nogil
-    cdef void finish(self, const char *sums, char *gradient) noexcept nogil
+                  Py_ssize_t part, Py_ssize_t n_parts, bint first, char *scratch, char *sums) noexcept nogil
+    cdef void finish(self, const char *sums, Py_ssize_t n_sums, char *gradient, char *bias) noexcept nogil

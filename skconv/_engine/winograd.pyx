@@ -21,11 +21,15 @@ mini-batches of 8 and 128, dense and sparse, F(3x3, 2x2) has 0.3 to 1.8 times th
 to 13 times, so five taps are made of three and two: 7 x 7 planes of the input, each times one of the 4 x 4 of dz, and
 0.9 to 1.8 times the error.
 """
+from libc.string cimport memset
+
 from .layer cimport Tables, kernels_of, round_up
 from .table cimport ADD_TO_RESULT, START_AT_ZERO, Product, Run
 
 cdef enum:
     GRADIENT_TILES = 64     # of a block: both factors of a plane of 64 channels and filters fill the first-level cache
+    SUM_BLOCKS = 4          # of a sum at least: transforming it back then takes a twentieth of the time
+    MOST_SUMS = 4
 
 
 cdef Py_ssize_t plane_of(Py_ssize_t n, Py_ssize_t itemsize) noexcept:
@@ -191,18 +195,24 @@ cdef class WinogradGradient:
         for i, plane in enumerate([4 * row + column for row in of_dz for column in of_dz]):
             self.z_of[i] = plane * self.z_plane * self.k.itemsize
         self.scratch_size = round_up((self.n_planes * self.v_plane + 16 * self.z_plane) * self.k.itemsize)
-        self.sums_size = round_up(self.n_planes * self.m_plane * self.k.itemsize)
+        # Behind the planes, the sums of dz.
+        self.sums_size = round_up((self.n_planes * self.m_plane + n_filters) * self.k.itemsize)
+        self.n_sums = max(1, min(MOST_SUMS, -(-self.tile_rows // self.block_rows) // SUM_BLOCKS))
 
     cdef void add(self, const char *x, Py_ssize_t x_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,
-                  bint first, char *scratch, char *sums, char *bias) noexcept nogil:
-        """Add a depth slice of n samples to the sums, which begin with the first; x points at what the first tap of the
-        first pixel sees, bias (or NULL) at the intercepts' gradient."""
+                  Py_ssize_t part, Py_ssize_t n_parts, bint first, char *scratch, char *sums) noexcept nogil:
+        """Add one part, some lines, of a depth slice of n samples to the sums, which begin with the first; x points at
+        what the first tap of the first pixel sees."""
         cdef:
-            Py_ssize_t h = 0, rows, i, tiles, n_tiles, itemsize = self.k.itemsize
+            Py_ssize_t h = part * self.tile_rows // n_parts, last = (part + 1) * self.tile_rows // n_parts
+            Py_ssize_t rows, i, tiles, n_tiles, itemsize = self.k.itemsize
             char *z = scratch + self.n_planes * self.v_plane * itemsize
+            char *bias = sums + self.n_planes * self.m_plane * itemsize
             Product product = self.product
-        while h < self.tile_rows:
-            rows = min(self.block_rows, self.tile_rows - h)
+        if first:
+            memset(bias, 0, self.n_filters * itemsize)
+        while h < last:
+            rows = min(self.block_rows, last - h)
             tiles = rows * self.tile_columns
             n_tiles = n * tiles
             for i in range(n):
@@ -216,11 +226,18 @@ cdef class WinogradGradient:
                 self.k.product(&product, self.n_channels, self.n_filters, scratch + i * self.v_plane * itemsize,
                                self.v_rows, z + self.z_of[i], START_AT_ZERO if first else ADD_TO_RESULT, NULL,
                                sums + i * self.m_plane * itemsize, self.m_rows, False)
-            if bias != NULL:    # plane 5 of dz holds the sums of the tiles
-                self.k.column_sums(z + 5 * self.z_plane * itemsize, n_tiles, self.n_filters, self.n_filters, bias)
+            # Plane 5 of dz holds the sums of the tiles.
+            self.k.column_sums(z + 5 * self.z_plane * itemsize, n_tiles, self.n_filters, self.n_filters, bias)
             first = False
             h += rows
 
-    cdef void finish(self, const char *sums, char *gradient) noexcept nogil:
-        """Transform the sums back and add them to the gradient, (kernel**2, n_channels, n_filters)."""
-        self.k.winograd_gradient(self.kernel, sums, self.m_plane, self.n_channels * self.n_filters, gradient)
+    cdef void finish(self, const char *sums, Py_ssize_t n_sums, char *gradient, char *bias) noexcept nogil:
+        """Transform the sums back and add them to the gradients by the weights, (kernel**2, n_channels, n_filters), and
+        by the intercepts, or NULL."""
+        cdef Py_ssize_t _
+        for _ in range(n_sums):
+            self.k.winograd_gradient(self.kernel, sums, self.m_plane, self.n_channels * self.n_filters, gradient)
+            if bias != NULL:
+                self.k.column_sums(sums + self.n_planes * self.m_plane * self.k.itemsize, 1, self.n_filters,
+                                   self.n_filters, bias)
+            sums += self.sums_size
