@@ -7,12 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+from skconv._engine.lines import goes_by_lines
 from threadpoolctl import threadpool_limits
 
 import reference
 from builders import convolution, pad, pool, pool_geometry
 from skconv._engine import kernels
-from skconv._engine.lines import goes_by_lines
 from skconv._geometry import resolve_pool
 from skconv._network import Network
 from skconv._operations import Activate, Convolution, DenseProduct, Pool, Reshape

@@ -130,6 +130,7 @@ cdef class ForwardConvolution(Layer):
                 self._kernels, n_channels=self.x.channels, n_filters=self.n_filters, x_line=self.x.line_stride,
                 y_line=self.y.line_stride if pool is None else self.out[2] * self.n_filters, y_pixel=self.n_filters,
                 **{key: value for key, value in window.items() if key != "stride"})
+            self.leaves_out_margins = self.planes.leaves_out_margins
         self.block = self._lines_per_block(self.out[2])
         self.columns = self.n_filters // self.n_products
         if pool is None:

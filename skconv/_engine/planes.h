@@ -34,6 +34,8 @@ typedef struct {
     ptrdiff_t width; /* pixels of a line of the result */
     ptrdiff_t y_line;
     ptrdiff_t y_pixel;
+    ptrdiff_t n_above; /* lines that a call sees before the first one of the image, and behind the last: zeros */
+    ptrdiff_t n_below;
     const char *ahead; /* what to fetch into the second cache meanwhile */
     ptrdiff_t n_ahead; /* cache lines */
 } skconv_planes;
@@ -292,9 +294,13 @@ static void skconv_convolve_planes(const skconv_planes *restrict p, ptrdiff_t n_
         for (ptrdiff_t i = 0; i < p->first; i++) planes[c * p->plane + i] = 0;
     for (ptrdiff_t l = 0; l < n_x_lines; l++) {
         skconv_real *line = planes + l * p->line + p->first;
-        skconv_line_to_planes(x + l * p->x_line + p->first * p->n_channels, p->n_pixels, p->n_channels, line, p->plane);
+        const int exists = l >= p->n_above && l < n_x_lines - p->n_below;
+        const ptrdiff_t n_zeros = exists ? gap : p->line;
+        if (exists)
+            skconv_line_to_planes(x + l * p->x_line + p->first * p->n_channels, p->n_pixels, p->n_channels, line,
+                                  p->plane);
         for (ptrdiff_t c = 0; c < p->n_channels; c++)
-            for (ptrdiff_t i = 0; i < gap; i++) line[c * p->plane + p->n_pixels + i] = 0;
+            for (ptrdiff_t i = p->line - n_zeros; i < p->line; i++) line[c * p->plane + i] = 0;
     }
     for (ptrdiff_t f = 0; f < p->n_filters; f += share) {
         const ptrdiff_t n_tile = p->n_filters - f < share ? p->n_filters - f : share;

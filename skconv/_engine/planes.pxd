@@ -10,6 +10,10 @@ cdef class Planes:
         readonly Py_ssize_t max_lines   # per call
         readonly Py_ssize_t scratch_size
         Py_ssize_t z_offset             # of the results' planes in scratch
+        Py_ssize_t before               # lines of the margin above the image
+        Py_ssize_t further              # lines that a result sees after its first
+        Py_ssize_t height               # of the image
+        readonly bint leaves_out_margins    # all there are
         Run *kernel_rows                # from a up to b, for every line of the result; or NULL
         char *weights
         char *bias

@@ -41,7 +41,7 @@ cpdef bint goes_by_planes(kernels, Py_ssize_t n_columns, Py_ssize_t depth, kerne
 
 
 cdef class Planes:
-    """Output or input gradient; see the head of the file.
+    """Output or input gradient; see the head of the file. Of the image's margins only slices of depth are read.
 
     Parameters
     ----------
@@ -70,7 +70,9 @@ cdef class Planes:
         self.lines.row, self.lines.tap = dilation[1] * self.lines.line, dilation[2]
         self.lines.x_line = x_line
         self.lines.width, self.lines.y_line, self.lines.y_pixel = out[2], y_line, y_pixel
-        further = (kernel[1] - 1) * dilation[1]
+        self.before, self.height = before[1], size[1]
+        self.further = further = (kernel[1] - 1) * dilation[1]
+        self.leaves_out_margins = before[0] == 0 and out[0] <= size[0]
         if max_lines is None:
             max_lines = PLANES_BYTES // ((n_channels + n_filters) * self.lines.line * self.k.itemsize) - further
             max_lines = max(min(max_lines, MOST_PIXELS // self.lines.line), LEAST_LINES)
@@ -111,6 +113,8 @@ cdef class Planes:
             PlaneLines lines = self.lines
         while n_lines > 0:
             n = min(n_lines, self.max_lines)
+            lines.n_above = max(0, self.before - h)
+            lines.n_below = max(0, h - self.before + n + self.further - self.height)
             lines.ahead, lines.n_ahead = ahead, n_ahead * n // n_lines
             ahead += 64 * lines.n_ahead
             n_ahead -= lines.n_ahead

@@ -40,6 +40,8 @@ cdef extern from "planes.h" nogil:
         Py_ssize_t width
         Py_ssize_t y_line
         Py_ssize_t y_pixel
+        Py_ssize_t n_above
+        Py_ssize_t n_below
         const char *ahead
         Py_ssize_t n_ahead
 
