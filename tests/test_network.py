@@ -522,3 +522,17 @@ def test_predictors_hold_no_output():
     tracemalloc.stop()
     assert plan.by_units
     assert size < 16 * (402 * 402 * 4 + 300_000)
+
+
+def test_convolutions_that_stand_alone_go_in_small_chunks():
+    """What is copied stays in the first cache; of few tiles, as many samples as share a product go together."""
+
+    def chunk(*operations):
+        return Network(operations)._take_predictor(1, False, True).chunk
+
+    def same(shape, n_filters):
+        return convolution(shape, n_filters, kernel_size=3, padding="same")
+
+    assert chunk(same((32, 32, 32), 16)) == 1
+    assert chunk(same((8, 8, 16), 64)) == 8
+    assert chunk(same((8, 8, 16), 64), same((8, 8, 64), 16)) == 16
