@@ -355,8 +355,8 @@ class Plan:
             and not (mean is not None or _reads_on(steps[0]))
             and (not trains or (augment is None and _is_one_by_one(steps[0])))
         )
-        leaves_out = is_data and any(map(any, margins[0])) and self._leaves_out_margins(table, steps[0])
-        if leaves_out:
+        probe = self._on_data(table, steps[0]) if is_data and any(map(any, margins[0])) else None
+        if probe is not None and probe.leaves_out_margins:
             margins[0] = no_margin
         is_data = is_data and not any(map(any, margins[0]))
         self.copies_data = not is_data
@@ -391,8 +391,10 @@ class Plan:
             chunk_bytes = WINOGRAD_CHUNK_BYTES
         elif any(isinstance(step.operation, Convolution) and is_clipped(step.operation, step.pool) for step in steps):
             chunk_bytes = CLIPPED_CHUNK_BYTES
-        is_small = leaves_out or not (is_data or chunk_bytes == CLIPPED_CHUNK_BYTES)
-        if is_small and not trains and len(steps) == 1 and isinstance(steps[0].operation, Convolution):
+        is_small = not trains and len(steps) == 1 and isinstance(steps[0].operation, Convolution)
+        if probe is None:
+            is_small &= not is_data and chunk_bytes != CLIPPED_CHUNK_BYTES
+        if is_small and not (probe is not None and probe.joins_samples):
             together = -(-LONE_TILES // winograd_tiles(steps[0].operation)) if steps[0].is_winograd else 1
             chunk_bytes = min(chunk_bytes, max(LONE_CHUNK_BYTES, together * sample_bytes))
         self.chunk = max(1, min(MAX_CHUNK, chunk_bytes // sample_bytes))
@@ -461,13 +463,13 @@ class Plan:
         wanted = max(1, min(MAX_SLOT_SAMPLES, slot_work * n_weights // max(work, 1)))
         return 1 << (wanted - 1).bit_length()  # a power of two: mini-batches are, and slots then are equal
 
-    def _leaves_out_margins(self, table, step):
-        """Whether a layer that predicts reads nothing of the margin that its window wants."""
+    def _on_data(self, table, step):
+        """The layer of a convolution as if it read the data in place, to ask it whether it can; or None."""
         if not isinstance(step.operation, Convolution):
-            return False
+            return None
         step.x = MapLayout(step.in_shape, itemsize=self.weights.itemsize, is_data=True)
         step.y = MapLayout((step.pool or step.operation).out_shape, itemsize=self.weights.itemsize)
-        return self._layer(table, step, False, False, 0, is_output=False).leaves_out_margins
+        return self._layer(table, step, False, False, 0, is_output=False)
 
     def _layer(self, table, step, trains, needs_dx, number, is_output):
         operation = step.operation

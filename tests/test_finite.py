@@ -1,5 +1,7 @@
 """What is not finite is found on its way through a network, wherever it is, and whoever shares out the work."""
 
+import math
+
 import numpy as np
 import pytest
 from sklearn import config_context
@@ -16,15 +18,16 @@ LARGEST = {"float32": np.finfo(np.float32).max, "float64": np.finfo(np.float64).
 
 def plan_of(kind, dtype, isa, n_threads):
     """A network of one layer, or of two stages, and whether its samples are cut; images of 5x7 pixels, 3 channels."""
-    # Dilated rows of taps have no path that leaves out margins, and so are given a map.
-    window = {"kernel_size": 1} if kind == "data" else {"kernel_size": 3, "dilation": 1 if kind == "padded" else 2}
+    # Strides have no path that leaves out margins, and so are given a map.
+    window = {"kernel_size": 1} if kind == "data" else {"kernel_size": 3, "stride": 1 if kind == "padded" else 2}
     operations = [convolution((5, 7, 3), 5, padding="same", **window)]
     if kind == "stages":
-        n_inputs = 5 * 7 * 5
+        out_shape = operations[0].out_shape
+        n_inputs = math.prod(out_shape)
         operations += [
-            Reshape("flat", (5, 7, 5), (n_inputs,)),
-            DenseProduct("dense", (n_inputs,), (200,), "identity", True),
-            DenseProduct("out", (200,), (3,), "identity", True),
+            Reshape("flat", out_shape, (n_inputs,)),
+            DenseProduct("dense", (n_inputs,), (700,), "identity", True),
+            DenseProduct("out", (700,), (3,), "identity", True),
         ]
     network = Network(operations, dtype=dtype, isa=isa)
     network.initialize(np.random.RandomState(0))
@@ -69,7 +72,7 @@ def test_values_behind_the_last_whole_vector_are_looked_at(isa, dtype, n_values)
 
 @pytest.mark.parametrize("n_values", [1, 3, 4, 15, 16, 17, 63, 64, 65, 127, 128, 129, 200])
 def test_values_are_looked_at_while_they_are_copied(isa, dtype, n_values):
-    network = Network([convolution((n_values, 1), 1, kernel_size=3, padding="same", dilation=2)], dtype=dtype, isa=isa)
+    network = Network([convolution((n_values, 1), 1, kernel_size=3, padding="same", stride=2)], dtype=dtype, isa=isa)
     network.weights[...] = 0.25
     assert network._take_predictor(1, False, True).copies_data
     check_values(network, n_values, dtype)

@@ -33,6 +33,7 @@ cdef class ForwardConvolution(Layer):
         bint has_winograd_gradients
         bint shares_vectors
         readonly bint leaves_out_margins    # and reads none, so that x need not have any
+        readonly bint joins_samples         # in products, which want several samples at a time
         bint is_rows                        # whether pixels and weights are what rows.h wants
         Clipped clipped                     # for z of several samples, or None
         ClippedLines clipped_lines          # for lines of z, or None

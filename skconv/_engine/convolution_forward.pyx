@@ -175,6 +175,7 @@ cdef class ForwardConvolution(Layer):
             if self.clipped is None:
                 self.by_lines = forward_lines(self._kernels, n_columns=self.columns, y_pixel=pixel, y_line=line,
                                               **window)
+            self.joins_samples = self.clipped is not None
             self.leaves_out_margins = self.by_lines is not None and self.by_lines.leaves_out_margins
             if self.by_lines is None:
                 self.clipped_lines = clipping_of_lines(**window)

@@ -178,7 +178,8 @@ class _ConvTransformer(Layer):
         self.intercept_ = np.zeros(len(self.filters_), dtype=network.dtype) if intercept is None else intercept.copy()
 
     def _remembered(self):
-        return {"filters_": np.moveaxis(np.asarray(self.filters_), 0, -1), "intercept_": self.intercept_}
+        filters = np.asarray(self.filters_)
+        return {"filters_": filters.transpose(*range(1, filters.ndim), 0), "intercept_": self.intercept_}
 
 
 _DOC = """Convolve {what} with a bank of filters, apply an activation and, if wanted, pool.
