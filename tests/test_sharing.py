@@ -5,6 +5,7 @@ import pytest
 
 import reference
 from builders import convolution, geometry, integers, pool
+from skconv._augment import resolve_augmentation
 from skconv._network import Network
 from skconv._operations import DenseProduct
 
@@ -73,16 +74,16 @@ def test_matches_reference(isa, name, n):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-@pytest.mark.parametrize("wide", [False, True], ids=["one stage", "stages"])
-def test_training(isa, batch_size, wide):
+@pytest.mark.parametrize("wide, augment", [(False, False), (True, False), (False, True)])
+def test_training(isa, batch_size, wide, augment):
     """The same weights, bit for bit, over enough mini-batches to betray a race."""
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (6, 48, 48, 3), dtype=np.uint8)
+    x = rng.integers(0, 256, (6, 112, 112, 3), dtype=np.uint8)
     y = rng.integers(0, 3, 6).astype(np.int32)
-    order = np.concatenate([rng.permutation(6) for _ in range(4)])
+    order = np.concatenate([rng.permutation(6) for _ in range(2)])
     bounds = np.arange(0, len(order) + 1, batch_size)
-    first = convolution((48, 48, 3), 16, "relu", kernel_size=5, padding="same")
-    second = convolution((48, 48, 16), 16, "relu", kernel_size=3, padding="same")
+    first = convolution((112, 112, 3), 16, "relu", kernel_size=5, stride=2, padding="same")
+    second = convolution((56, 56, 16), 16, "relu", kernel_size=3, padding="same")
     pooling = pool(second.out_shape, kernel_size=2)
     third = convolution(pooling.out_shape, 24, "tanh", kernel_size=5)
     n_inputs, n_units = int(np.prod(third.out_shape)), 8 if wide else 3
@@ -92,6 +93,7 @@ def test_training(isa, batch_size, wide):
     results = []
     for n_threads in N_THREADS:
         network = Network([first, second, pooling, third, *dense], dtype="float32", isa=isa)
+        network.augment = resolve_augmentation("shift", first.in_shape) if augment else None
         network.initialize(np.random.RandomState(0))
         state = network.solver_state()
         n_done, loss, n_correct = on_threads(network, n_threads).train(

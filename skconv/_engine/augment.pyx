@@ -122,6 +122,7 @@ cdef class AugmentedInput(Input):
 
     def __init__(self, kernels, x, y, augmentation, *, mean=None, scale=None, is_output=False):
         super().__init__(kernels, x, y, mean=mean, scale=scale, is_output=is_output)
+        self.shares_forward = False     # lines of the result may come from anywhere
         cdef int axis, missing = 3 - len(augmentation.shift)
         self.tables = Tables()
         for axis in range(3 - missing):

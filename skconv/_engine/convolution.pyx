@@ -18,7 +18,7 @@ from .clipping cimport ClippedGradient
 from .convolution_forward cimport BLOCK_PIXELS, ForwardConvolution
 from .input_gradient import phases_of_axis
 from .input_gradient cimport InputGradient
-from .layer cimport Pass, keep_masked, round_up
+from .layer cimport SHARED_WORK, Pass, keep_masked, round_up
 from .margins import kernel_rows_inside
 from .one_by_one cimport OneByOneGradients
 from .side_by_side cimport SideBySideGradient
@@ -30,7 +30,6 @@ cdef enum:
     MAX_DZ = 384 * 1024     # bytes of gradients of several samples, where the input's wants more than one
     FETCHED_BYTES = 1 << 19     # of x at most: a quarter of a second cache of 2 MiB
     SLOPE_PIXELS = 128          # of dz, two vectors of which then take a third of the first cache
-    SHARED_WORK = 1 << 21       # multiply-adds that are worth another thread's while: some 20 microseconds
 
 
 cdef struct Together:
@@ -212,8 +211,9 @@ cdef class Convolution(ForwardConvolution):
                 and self.kernel[2] in (3, 5, 7) and self.out[2] >= 2 * self.kernel[2]
                 and self.clipped_dw is None and not (self.has_winograd_gradients or self.is_depthwise)):
             self._build_slopes()
-        self.shares_backward = (self.one_by_one is None and self.n_together * self.out[0] * self.out[1] * self.out[2]
-                                * self.depth * self.n_filters >= SHARED_WORK)
+        work = self.out[0] * self.out[1] * self.out[2] * self.depth * self.n_filters
+        self.shares_forward |= work >= SHARED_WORK
+        self.shares_backward = self.one_by_one is None and self.n_together * work >= SHARED_WORK
         if self.needs_dx:
             self.packed = self.tables.bytes((self.depth * self.n_filters + 64) * self.itemsize)
 

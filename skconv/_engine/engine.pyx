@@ -28,8 +28,8 @@ import numpy as np
 
 from .clock cimport skconv_barrier, skconv_flush_denormals, skconv_restore_mode, skconv_seconds
 from .dense cimport DenseLayer
-from .jobs cimport Job, skconv_count, skconv_counted, skconv_pause
-from .layer cimport Layer, Pass, round_up, sample_number, take_part
+from .jobs cimport Job, skconv_count
+from .layer cimport Layer, Pass, round_up, sample_number
 from .normalization cimport BatchNormLayer
 from .prediction cimport Batch, Predictor
 from .table cimport LOG_LOSS, Update
@@ -79,8 +79,6 @@ cdef class Engine(Predictor):
         readonly Py_ssize_t n_correct
         double deadline             # on the clock of skconv_seconds
         bint is_late
-        Job *jobs                   # of every thread; NULL where no layer's backward pass is worth sharing
-        Py_ssize_t n_finished             # slots of the call, of all stages that share
 
     def __init__(self, kernels, layers, stages, *, chunk, capacity, n_places, n_threads, maps_size, scratch_size,
                  gradient_values, stage_values, slot_samples=8, slot_size=0, wide_size=0):
@@ -92,7 +90,7 @@ cdef class Engine(Predictor):
         self.slot_size = slot_size
         if slot_size == 0:
             return
-        if n_threads > 1 and any((<Layer> layer).shares_backward for layer in layers):
+        if n_threads > 1 and any((<Layer> layer).shares_forward or (<Layer> layer).shares_backward for layer in layers):
             self.jobs = <Job *> self.tables.bytes(n_threads * sizeof(Job))
         self.slots = self.tables.bytes(slot_size * self._count_slots(capacity))
         self.wide = self.tables.bytes(wide_size)
@@ -174,25 +172,6 @@ cdef class Engine(Predictor):
     cdef Py_ssize_t _n_forward(self, const Batch *b) noexcept nogil:
         """Layers that run forward: where the gradient by the outputs is given, nobody may want the outputs."""
         return self.n_layers - (b.dy != NULL and (<Layer> self.layer_pointers[self.n_layers - 1]).needs_input_only)
-
-    cdef Job *_job(self, const Batch *b, Py_ssize_t slot, int thread) noexcept nogil:
-        """Where a slot's layers share their work: in the last slots, during which other threads have none."""
-        return self.jobs + thread if self.jobs != NULL and slot >= b.n_slots - b.n_threads else NULL
-
-    cdef void _help(self, Batch *b, int thread) noexcept nogil:
-        """Take part in the slots that others are still at."""
-        cdef:
-            Py_ssize_t i, turn = 0
-            char *scratch = self.scratch + thread * self.scratch_size
-        if self.jobs == NULL or b.n_threads == 1:
-            return
-        b.n_expected += b.n_slots
-        while skconv_counted(&self.n_finished) < b.n_expected:
-            for i in range(b.n_threads):
-                while take_part(self.jobs + i, True, scratch):
-                    turn = 0
-            skconv_pause(turn)
-            turn += 1
 
     cdef void _loss_slot(self, const Batch *b, Py_ssize_t slot, int thread) noexcept nogil:
         """The last stage of a slot, with the loss, there and back."""
@@ -463,6 +442,8 @@ cdef class Engine(Predictor):
                 for stage in range(self.n_stages - 1):
                     for task in prange(self._forward_tasks(b, stage), schedule="dynamic"):
                         self._forward_task(b, stage, task, thread)
+                    if not self.stages[stage].is_wide:
+                        self._help(b, thread)
                     skconv_barrier()
                     if self.stages[stage + 1].norm != NULL:
                         for task in prange(self._norm_tasks(stage + 1), schedule="dynamic"):

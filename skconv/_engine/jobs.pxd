@@ -12,7 +12,7 @@ cdef extern from *:
     #include <sched.h>
     #endif
     typedef struct {
-        unsigned long long parts; /* bits: 32, number of the job; 16, end; 16, first of the parts that are left */
+        unsigned long long parts; /* bits: 32, number of the job; 16, end, 16, first of what is left */
         Py_ssize_t n_done;
         void *layer;
         const void *pass;
@@ -36,7 +36,10 @@ cdef extern from *:
         return -1;
     }
     static inline void skconv_count(Py_ssize_t *n_done) { __atomic_fetch_add(n_done, 1, __ATOMIC_ACQ_REL); }
-    static inline Py_ssize_t skconv_counted(const Py_ssize_t *n_done) { return __atomic_load_n(n_done, __ATOMIC_ACQUIRE); }
+    static inline Py_ssize_t skconv_counted(const Py_ssize_t *n_done)
+    {
+        return __atomic_load_n(n_done, __ATOMIC_ACQUIRE);
+    }
     /* Between two looks at what another thread writes; from time to time others may have the processor. */
     static inline void skconv_pause(Py_ssize_t turn)
     {
@@ -46,7 +49,7 @@ cdef extern from *:
         __asm__ volatile("yield");
     #endif
     #if defined(__unix__) || defined(__APPLE__)
-        if (turn % 1024 == 1023)
+        if (turn % 256 == 255)
             sched_yield();
     #endif
     }

@@ -3,6 +3,11 @@ from libc.stdint cimport int32_t, uint64_t
 from .jobs cimport Job
 from .table cimport Clip, Kernels, Run
 
+cdef enum:
+    MOST_SHARES = 16            # of a sample's forward pass: so many parts at most
+    SHARED_BYTES = 1 << 17      # that are copied in some 10 microseconds
+    SHARED_WORK = 1 << 21       # multiply-adds that take some 20
+
 cdef struct Map:
     # Where an array of shape (n, depth, height, width, channels) lies in the storage of activations: lines of pixels
     # are contiguous, and may be surrounded by a margin of zeros for the window that slides over them.
@@ -99,7 +104,8 @@ cdef class Layer:
         bint needs_dx
         bint looks                  # through the data for what is not finite, while it computes
         bint needs_input_only       # in the backward pass: nothing of what the forward pass computed
-        bint shares_backward        # whether the backward pass has parts that are worth another thread's while
+        bint shares_forward         # whether the forward pass of one sample is worth another thread's while
+        bint shares_backward        # ... and whether parts of the backward pass are
         list _tables                # arrays that pointers of this layer point into
 
     cdef char *input(self, const Pass *p, Py_ssize_t i) noexcept nogil
@@ -111,6 +117,9 @@ cdef class Layer:
     cdef void forward(self, const Pass *p) noexcept nogil
     cdef void backward(self, const Pass *p) noexcept nogil
     cdef void share(self, const Pass *p, const void *work, Py_ssize_t n_parts) noexcept nogil
+    cdef bint is_shared(self, const Pass *p) noexcept nogil
+    cdef void share_forward(self, const Pass *p) noexcept nogil
+    cdef void forward_part(self, const Pass *p, Py_ssize_t part, char *scratch) noexcept nogil
     cdef void backward_part(self, const Pass *p, const void *work, Py_ssize_t part, char *scratch) noexcept nogil
 
 

@@ -91,6 +91,7 @@ cdef class Layer:
         self.needs_dx = needs_dx
         self.n_units = 1
         self.n_phases = 1
+        self.shares_forward = max(self.x.values, self.y.values) * self.itemsize >= SHARED_BYTES
 
     def place(self, Py_ssize_t scratch_offset, size_t weights, size_t bias, Py_ssize_t gradient_offset,
               Py_ssize_t bias_offset):
@@ -140,7 +141,8 @@ cdef class Layer:
         pass
 
     cdef void share(self, const Pass *p, const void *work, Py_ssize_t n_parts) noexcept nogil:
-        """Do n parts of the backward pass, which write to different places, with whoever is idle."""
+        """Do n parts, which write to different places, with whoever is idle: of the forward pass where `work` is NULL,
+        or of the backward pass."""
         cdef Py_ssize_t turn = 0
         p.job.layer = <void *> self
         p.job.pass_ = p
@@ -152,8 +154,22 @@ cdef class Layer:
             skconv_pause(turn)
             turn += 1
 
+    cdef bint is_shared(self, const Pass *p) noexcept nogil:
+        """Whether threads share the forward pass."""
+        return p.job != NULL and p.n == 1 and self.shares_forward and self.n_units > 1 and self.n_phases == 1
+
+    cdef void share_forward(self, const Pass *p) noexcept nogil:
+        self.share(p, NULL, min(self.n_units, MOST_SHARES))
+
+    cdef void forward_part(self, const Pass *p, Py_ssize_t part, char *scratch) noexcept nogil:
+        """Some units of the forward pass of one sample. p is the sharing thread's, scratch that of the one at work."""
+        cdef Pass q = p[0]
+        cdef Py_ssize_t n = min(self.n_units, MOST_SHARES)
+        q.scratch = scratch
+        self.forward_units(&q, 0, part * self.n_units // n, (part + 1) * self.n_units // n)
+
     cdef void backward_part(self, const Pass *p, const void *work, Py_ssize_t part, char *scratch) noexcept nogil:
-        """One of the parts that `backward` shares. p is the sharing thread's, scratch that of the one at work."""
+        """One of the parts that `backward` shares."""
         pass
 
 
@@ -162,6 +178,9 @@ cdef bint take_part(Job *job, bint last, char *scratch) noexcept nogil:
     cdef Py_ssize_t part = skconv_take(job, last)
     if part < 0:
         return False
-    (<Layer> job.layer).backward_part(<const Pass *> job.pass_, job.work, part, scratch)
+    if job.work == NULL:
+        (<Layer> job.layer).forward_part(<const Pass *> job.pass_, part, scratch)
+    else:
+        (<Layer> job.layer).backward_part(<const Pass *> job.pass_, job.work, part, scratch)
     skconv_count(&job.n_done)
     return True

@@ -1,6 +1,7 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport int32_t
 
+from .jobs cimport Job
 from .layer cimport Pass, Tables
 from .table cimport Kernels, Update
 
@@ -60,6 +61,8 @@ cdef class Predictor:
         double *seconds             # by thread: of layers, forward and backward in turns, and of the update; or NULL
         Py_ssize_t n_clocks         # of one thread
         object _kernels             # the capsule that owns them
+        Job *jobs                   # of every thread; NULL where no layer's work is worth sharing
+        Py_ssize_t n_finished       # slots of the call, in training
         Tables tables               # all memory, zeroed, each part on cache lines of its own
 
     cdef int _set_data(self, Batch *b, x) except -1
@@ -67,6 +70,8 @@ cdef class Predictor:
     cdef bint _is_interrupted(self, int thread) noexcept nogil
     cdef void _chunk_of(self, const Batch *b, Py_ssize_t first, Py_ssize_t last, int thread, Pass *p) noexcept nogil
     cdef void _whole(self, const Batch *b, int thread, Pass *p) noexcept nogil
+    cdef Job *_job(self, const Batch *b, Py_ssize_t slot, int thread) noexcept nogil
+    cdef void _help(self, Batch *b, int thread) noexcept nogil
     cdef double *_seconds(self, int thread) noexcept nogil
     cdef void _forward_layers(self, Py_ssize_t first, Py_ssize_t last, const Pass *p) noexcept nogil
     cdef void _forward_slot(self, const Batch *b, Py_ssize_t stage, Py_ssize_t slot, int thread) noexcept nogil

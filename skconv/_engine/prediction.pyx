@@ -19,7 +19,8 @@ import numpy as np
 
 from .clock cimport skconv_barrier, skconv_next_task, skconv_seconds
 from .dense cimport DenseLayer
-from .layer cimport Layer, Pass, Tables, kernels_of
+from .jobs cimport Job, skconv_count, skconv_counted, skconv_pause
+from .layer cimport Layer, Pass, Tables, kernels_of, take_part
 from .normalization cimport BatchNormLayer
 from .table cimport FROM_FLOAT32, FROM_FLOAT64, FROM_UINT8
 
@@ -146,6 +147,27 @@ cdef class Predictor:
     cdef double *_seconds(self, int thread) noexcept nogil:
         return NULL if self.seconds == NULL else self.seconds + thread * self.n_clocks
 
+    # ---- threads without a slot --------------------------------------------------------------------------------
+
+    cdef Job *_job(self, const Batch *b, Py_ssize_t slot, int thread) noexcept nogil:
+        """Where a slot's layers share their work: in the last slots, during which other threads have none."""
+        return self.jobs + thread if self.jobs != NULL and slot >= b.n_slots - b.n_threads else NULL
+
+    cdef void _help(self, Batch *b, int thread) noexcept nogil:
+        """Take part in the slots that others are still at."""
+        cdef:
+            Py_ssize_t i, turn = 0
+            char *scratch = self.scratch + thread * self.scratch_size
+        if self.jobs == NULL or b.n_threads == 1:
+            return
+        b.n_expected += b.n_slots
+        while skconv_counted(&self.n_finished) < b.n_expected:
+            for i in range(b.n_threads):
+                while take_part(self.jobs + i, True, scratch):
+                    turn = 0
+            skconv_pause(turn)
+            turn += 1
+
     # ---- one chunk, one stage ----------------------------------------------------------------------------------
 
     cdef void _chunk_of(self, const Batch *b, Py_ssize_t first, Py_ssize_t last, int thread, Pass *p) noexcept nogil:
@@ -175,7 +197,10 @@ cdef class Predictor:
         for i in range(first, last):
             if p.seconds != NULL:
                 start = skconv_seconds()
-            (<Layer> self.layer_pointers[i]).forward(p)
+            if (<Layer> self.layer_pointers[i]).is_shared(p):
+                (<Layer> self.layer_pointers[i]).share_forward(p)
+            else:
+                (<Layer> self.layer_pointers[i]).forward(p)
             if p.seconds != NULL:
                 p.seconds[2 * i] += skconv_seconds() - start
 
@@ -192,6 +217,7 @@ cdef class Predictor:
                 return
             self._chunk_of(b, first, last, thread, &p)
             p.slot = slot
+            p.job = self._job(b, slot, thread)
             self._forward_layers(self.stages[stage].first, self.stages[stage].last, &p)
             if norm != NULL:
                 (<BatchNormLayer> norm).add_values(&p, first == slot * b.n // b.n_slots)
@@ -214,6 +240,7 @@ cdef class Predictor:
                 p.seconds[2 * self.stages[stage].first] += skconv_seconds() - start
         else:
             self._forward_slot(b, stage, task, thread)
+            skconv_count(&self.n_finished)
 
     # ---- prediction --------------------------------------------------------------------------------------------
 
