@@ -2,38 +2,37 @@
 
 from ._geometry import in_3d, window_in_3d
 
-PLANES = 36  # of Winograd's tiles: their inputs, and the multiplications for each pair of channel and filter
+TILE_SIDE = 4  # pixels of the output along an axis of Winograd's tiles, and lines where it goes along one axis
 
-# Winograd's algorithm from so many tiles on, by the side of the kernel, and with so many pairs of channel and filter
-# for each tile at most. Samples of few tiles share a product, but the weights are transformed in every step of
-# training and call of a function, and a sample alone reads them all (3x3 on 4x4 pixels, GFLOP/s forward of 256
-# samples, 64 -> 64: 430, directly 176; with backward, 256 -> 256: 83 and 83; 5x5 on 6x6 without padding, 64 -> 64: 432
-# and 262).
-WINOGRAD_TILES = {3: 1, 5: 4}
-WINOGRAD_PAIRS = 4096
-WINOGRAD_WASTE = {3: 1.7, 5: 1.4}  # pixels of the tiles per pixel of the map
-WINOGRAD_WASTE_OF_FEW = 1.2  # channels; 6 -> 128 3x3 on 14x14 pixels, 1.3: 192 and 177 GFLOP/s
-# Its multiplications per term of the direct sums, which leave out the taps on the margin (5x5 on 6x6 pixels, padding
-# "same", 0.56: 32 -> 32: 253 and 294; on 7x7, 0.68: 236 and 227).
+# By the side of the kernel: pairs of channel and filter for each of Winograd's tiles at most. Samples of few tiles
+# share a product, but the weights are transformed in every step of training and call of a function, and a sample alone
+# reads them all (3x3 on 4x4 pixels, GFLOP/s forward of 256 samples, 64 -> 64: 430, directly 176; with backward, 256 ->
+# 256: 83 and 83; 5x5 on 8x8, with backward of 128 samples, 256 -> 256: 244 and 103; on 4x4, 128 -> 128: 174 and 178).
+WINOGRAD_PAIRS = {3: 4096, 5: 16384}
+# Pixels of the tiles per pixel of the map (5x5, 32 -> 32, without padding, to 5x5 pixels, 2.6: 241 and 170 GFLOP/s,
+# with backward 106 and 91), and where there are few channels (14x14, 1.3, 3x3, 6 -> 128: 177 and 192; 5x5: 247 and 185;
+# on 10x10, 1.4, 6 -> 64: 210 and 223).
+WINOGRAD_WASTE = {3: 1.7, 5: 2.6}
+WINOGRAD_WASTE_OF_FEW = {3: 1.2, 5: 1.4}
+# Its multiplications per term of the direct sums, which leave out the taps on the margin (5x5 with padding "same", 32
+# -> 32, on 6x6 pixels, 0.44: 350 and 247 GFLOP/s, with backward 213 and 166; on 5x5, 0.71: 251 and 271, 163 and 178).
 WINOGRAD_SHARE = 0.6
 
-
-LINE_TILE = 4  # lines of the output at a time, where it goes along one axis
 LINE_PRODUCTS = {3: 6, 5: 8, 7: 14}  # of rows of taps for such a tile, by the rows of the kernel
 
 
 def choose_algorithm(operation):
     """Choose how a convolution is computed: Winograd's where measured to be faster, or asked for.
 
-    That is F(4x4, 3x3) or F(2x2, 5x5), by the kernel. Both sides need a vector of channels (16), and the map must fill
-    its tiles of 4x4 or 2x2 pixels reasonably, and have enough of them for the transformed weights. GFLOP/s forward,
-    AVX-512, direct and so: 3x3 on 4x4, 16 -> 32: 147 and 239; 8x8, 16 -> 16: 126 and 196, 128 -> 128: 174 and 333;
-    16x16, 24 -> 64: 150 and 279; 32x32, 32 -> 16: 121 and 179; 5x5 on 8x8, 16 -> 16: 180 and 189; 64 -> 64: 253 and
-    362; 56x56, 32 -> 32: 164 and 269.
+    That is F(4x4, 3x3) or F(4x4, 5x5), by the kernel. Both sides need a vector of channels (16), and the map must fill
+    its tiles of 4x4 pixels reasonably, and have enough of them for the transformed weights. GFLOP/s forward, AVX-512,
+    direct and so: 3x3 on 4x4, 16 -> 32: 147 and 239; 8x8, 16 -> 16: 126 and 196, 128 -> 128: 174 and 333; 16x16, 24 ->
+    64: 150 and 279; 32x32, 32 -> 16: 121 and 179; 5x5 on 8x8, 16 -> 16: 208 and 390; 64 -> 64: 231 and 592; 56x56, 32
+    -> 32: 181 and 528.
 
     Of 6 to 15 channels it computes the output alone, the gradients are direct. 28x28, AVX-512 and AVX2: 3x3, 6 -> 32
-    1.15 and 1.29 times as fast, 6 -> 64 1.30 and 1.44, 12 -> 16 1.18 and 1.53; 5x5, 6 -> 128 1.13 and 1.54, 12 -> 32
-    1.31 and 1.47. Fewer channels, 3 -> 128 3x3: 0.75 and 0.86.
+    1.15 and 1.29 times as fast, 6 -> 64 1.30 and 1.44, 12 -> 16 1.18 and 1.53; 5x5, 6 -> 16 1.16 and 1.59, 6 -> 128
+    1.79 and 1.67, 12 -> 32 2.14 and 2.37. Fewer channels, 3 -> 128 3x3: 0.75 and 0.86, 5x5: 1.09 and 0.97.
 
     Returns
     -------
@@ -45,7 +44,7 @@ def choose_algorithm(operation):
         return "direct", "asked for"
     if pays_by_lines(operation):
         rows = operation.window.kernel_size[-2]
-        n, of = LINE_PRODUCTS[rows], LINE_TILE * rows
+        n, of = LINE_PRODUCTS[rows], TILE_SIDE * rows
         return "winograd", f"a kernel of {rows} rows, line by line: {n} multiplications in place of {of}"
     if not (operation.supports_winograd or operation.supports_winograd_forward):
         wants = "a 3x3 or 5x5 kernel, stride 1, dilation 1, one group and at least 16 channels and filters"
@@ -53,17 +52,17 @@ def choose_algorithm(operation):
     if operation.algorithm == "winograd":
         return "winograd", "asked for"
     _, height, width = in_3d(operation.out_shape[:-1], 1)
-    kernel, side, tiles = operation.window.kernel_size[-1], tile_side(operation), winograd_tiles(operation)
-    square = f"{side}x{side}"
-    waste = WINOGRAD_WASTE[kernel] if operation.supports_winograd else WINOGRAD_WASTE_OF_FEW
-    if tiles < WINOGRAD_TILES[kernel] or side**2 * tiles > waste * height * width:
+    kernel, planes, tiles = operation.window.kernel_size[-1], winograd_planes(operation), winograd_tiles(operation)
+    square = f"{TILE_SIDE}x{TILE_SIDE}"
+    waste = (WINOGRAD_WASTE if operation.supports_winograd else WINOGRAD_WASTE_OF_FEW)[kernel]
+    if TILE_SIDE**2 * tiles > waste * height * width:
         return "direct", f"{height}x{width} pixels fill the {square} tiles of Winograd's algorithm badly"
-    if PLANES * tiles > WINOGRAD_SHARE * _taps_on_the_image(operation):
+    if planes * tiles > WINOGRAD_SHARE * _taps_on_the_image(operation):
         return "direct", f"on {height}x{width} pixels it leaves out many taps that fall on the margin"
-    if channels * filters > WINOGRAD_PAIRS * tiles:
+    if channels * filters > WINOGRAD_PAIRS[kernel] * tiles:
         weights = f"the transformed weights of {channels} channels and {filters} filters"
         return "direct", f"{weights} cost more than Winograd's algorithm saves on {tiles} tiles of {square} pixels"
-    saving = f"{PLANES} multiplications in place of {(side * kernel) ** 2}"
+    saving = f"{planes} multiplications in place of {(TILE_SIDE * kernel) ** 2}"
     return "winograd", f"a {kernel}x{kernel} kernel on {channels} channels with {filters} filters: {saving}"
 
 
@@ -79,16 +78,15 @@ def pays_by_lines(operation):
     return False
 
 
-def tile_side(operation):
-    """Pixels of a tile of the output along each axis: its 6x6 inputs see so many kernels."""
-    return 7 - operation.window.kernel_size[-1]
+def winograd_planes(operation):
+    """Of Winograd's tiles: their inputs, and the multiplications for each pair of channel and filter."""
+    return (TILE_SIDE + operation.window.kernel_size[-1] - 1) ** 2
 
 
 def winograd_tiles(operation):
     """Tiles that cover one depth slice of the output."""
     _, height, width = in_3d(operation.out_shape[:-1], 1)
-    side = tile_side(operation)
-    return -(-height // side) * -(-width // side)
+    return -(-height // TILE_SIDE) * -(-width // TILE_SIDE)
 
 
 def _taps_on_the_image(operation):
@@ -104,12 +102,18 @@ def _taps_on_the_image(operation):
 
 
 def n_executed_multiplications(operation):
-    """Multiplications that a convolution of one sample takes; Winograd's has 36 for every tile along both axes."""
+    """Multiplications that a convolution of one sample takes; Winograd's has 36 or 64 a tile along both axes."""
     depth, height, width = in_3d(operation.out_shape[:-1], 1)
     if pays_by_lines(operation):
         rows, taps = operation.window.kernel_size[-2:]
-        n_rows = depth * -(-height // LINE_TILE) * LINE_PRODUCTS[rows]
+        n_rows = depth * -(-height // TILE_SIDE) * LINE_PRODUCTS[rows]
         return n_rows * taps * width * operation.in_shape[-1] * operation.out_shape[-1]
     if not is_winograd(operation):
         return operation.n_multiplications
-    return PLANES * depth * winograd_tiles(operation) * operation.in_shape[-1] * operation.out_shape[-1]
+    return (
+        winograd_planes(operation)
+        * depth
+        * winograd_tiles(operation)
+        * operation.in_shape[-1]
+        * operation.out_shape[-1]
+    )

@@ -21,7 +21,7 @@ PADDING_MODES = ("constant", "reflect", "symmetric", "edge", "wrap")  # np.pad's
 _LONGEST_VECTOR = 16
 # The output alone by Winograd's algorithm from so many channels on, and so many pairs of channel and filter by the side
 # of the kernel: the transform of the input is the same for one channel and for sixteen.
-_FEW_CHANNELS, _FEW_PAIRS = 6, {3: 192, 5: 384}
+_FEW_CHANNELS, _FEW_PAIRS = 6, {3: 192, 5: 96}
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Convolution(Weighted):
 
     @property
     def supports_winograd(self):
-        """Whether Winograd's F(4x4, 3x3) or F(2x2, 5x5) can compute it and its gradients."""
+        """Whether Winograd's F(4x4, 3x3) or F(4x4, 5x5) can compute it and its gradients."""
         return self._has_winograd_window and min(self.in_shape[-1], self.out_shape[-1]) >= _LONGEST_VECTOR
 
     @property

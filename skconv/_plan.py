@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._algorithms import LINE_TILE, PLANES, is_winograd, pays_by_lines, tile_side, winograd_tiles
+from ._algorithms import TILE_SIDE, is_winograd, pays_by_lines, winograd_planes, winograd_tiles
 from ._engine import kernels
 from ._engine.augment import AugmentedInput
 from ._engine.contrast import ContrastLayer
@@ -268,10 +268,10 @@ def _margin(step):
         (o - 1) * s + e - b - n
         for o, s, e, b, n in zip(out, window.stride, window.extent, window.pad_before, size, strict=True)
     )
-    more = tile_side(step.operation) - 1 if step.is_winograd else 0  # whole tiles may end so many pixels further on
+    more = TILE_SIDE - 1 if step.is_winograd else 0  # whole tiles may end so many pixels further on
     lines = more
     if step.by_winograd_lines:  # whole tiles of lines; the transform of seven rows sees one more
-        lines = -out[1] % LINE_TILE + (window.kernel_size[1] == 7)
+        lines = -out[1] % TILE_SIDE + (window.kernel_size[1] == 7)
     return window.pad_before, tuple(max(0, r) + t for r, t in zip(reach, (0, lines, more), strict=True))
 
 
@@ -434,7 +434,11 @@ class Plan:
         for step, layer in zip([None, *steps], layers, strict=True):
             scratch = self._place(step, layer, scratch, blocks)
         # What is large: maps, every thread's scratch, and Winograd's weights, in planes instead of taps.
-        transformed = sum(PLANES * step.in_shape[-1] * step.y.n_channels for step in steps if step.is_winograd)
+        transformed = sum(
+            winograd_planes(step.operation) * step.in_shape[-1] * step.y.n_channels
+            for step in steps
+            if step.is_winograd
+        )
         self.n_bytes = size + n_threads * scratch + transformed * itemsize
         self.engine = Engine(
             table,

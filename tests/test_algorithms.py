@@ -25,20 +25,23 @@ W = np.zeros((8, 3, 3, 4), np.float32)
         ((8, 6, 6, 64), (64, 3, 3, 64), dict(padding="same"), "direct", "6x6 pixels fill the 4x4 tiles"),
         ((8, 16, 3, 64), (64, 3, 3, 64), {}, "direct", "14x1 pixels fill"),
         ((8, 30, 64), (64, 3, 64), {}, "direct", "needs a 3x3 or 5x5 kernel"),
-        ((8, 16, 16, 16), (16, 5, 5, 16), {}, "winograd", "a 5x5 kernel on 16 channels with 16 filters: 36 mult"),
-        ((8, 7, 8, 64), (64, 5, 5, 64), dict(padding="same"), "winograd", "36 multiplications in place of 100"),
-        ((8, 7, 7, 64), (64, 5, 5, 64), dict(padding="same"), "direct", "on 7x7 pixels it leaves out many taps"),
-        ((8, 9, 9, 64), (64, 5, 5, 64), {}, "direct", "5x5 pixels fill the 2x2 tiles"),
+        ((8, 16, 16, 16), (16, 5, 5, 16), {}, "winograd", "a 5x5 kernel on 16 channels with 16 filters: 64 mult"),
+        ((8, 7, 8, 64), (64, 5, 5, 64), dict(padding="same"), "winograd", "64 multiplications in place of 400"),
+        ((8, 6, 6, 64), (64, 5, 5, 64), dict(padding="same"), "winograd", "a 5x5 kernel"),
+        ((8, 5, 5, 64), (64, 5, 5, 64), dict(padding="same"), "direct", "on 5x5 pixels it leaves out many taps"),
+        ((8, 9, 9, 64), (64, 5, 5, 64), {}, "winograd", "a 5x5 kernel"),
+        ((8, 6, 9, 64), (64, 5, 5, 64), {}, "direct", "2x5 pixels fill the 4x4 tiles"),
         ((8, 8, 8, 64), (64, 5, 5, 64), {}, "winograd", "a 5x5 kernel"),
-        ((2, 6, 6, 192), (256, 5, 5, 192), dict(padding="same"), "direct", "saves on 9 tiles of 2x2"),
+        ((2, 6, 6, 256), (257, 5, 5, 256), dict(padding="same"), "direct", "saves on 4 tiles of 4x4"),
         ((2, 16, 16, 64), (64, 3, 5, 64), {}, "direct", "needs a 3x3 or 5x5 kernel"),
         ((2, 30, 64), (64, 5, 64), {}, "direct", "needs a 3x3 or 5x5 kernel"),
         ((2, 8, 8, 6), (32, 3, 3, 6), dict(padding="same"), "winograd", "a 3x3 kernel on 6 channels with 32 filters"),
         ((2, 8, 8, 6), (31, 3, 3, 6), dict(padding="same"), "direct", "6 channels and 31 filters"),
         ((2, 8, 8, 5), (64, 3, 3, 5), dict(padding="same"), "direct", "5 channels and 64 filters"),
         ((2, 14, 14, 6), (64, 3, 3, 6), dict(padding="same"), "direct", "14x14 pixels fill"),
-        ((2, 14, 14, 6), (64, 5, 5, 6), dict(padding="same"), "winograd", "a 5x5 kernel on 6 channels"),
-        ((2, 14, 14, 12), (31, 5, 5, 12), dict(padding="same"), "direct", "12 channels and 31 filters"),
+        ((2, 14, 14, 6), (16, 5, 5, 6), dict(padding="same"), "winograd", "a 5x5 kernel on 6 channels"),
+        ((2, 10, 10, 6), (64, 5, 5, 6), dict(padding="same"), "direct", "10x10 pixels fill"),
+        ((2, 14, 14, 5), (64, 5, 5, 5), dict(padding="same"), "direct", "5 channels and 64 filters"),
         ((1, 3, 10, 10, 20), (17, 1, 5, 5, 20), {}, "winograd", "a 5x5 kernel"),
         ((1, 3, 10, 10, 20), (17, 2, 5, 5, 20), {}, "direct", "needs a 3x3 or 5x5 kernel"),
     ],
@@ -56,10 +59,10 @@ def test_plan_tells_what_runs(x_shape, weights_shape, options, algorithm, reason
     if algorithm == "direct":
         assert plan.n_multiplications == terms
     else:
-        n_depths, side = math.prod(y.shape[:-3]), 7 - weights_shape[-2]
-        n_tiles = n_depths * -(-y.shape[-3] // side) * -(-y.shape[-2] // side)
-        assert plan.n_multiplications == 36 * n_tiles * weights_shape[0] * weights_shape[-1] < terms / 2
-        assert plan.n_bytes > 4 * 36 * weights_shape[0] * weights_shape[-1]  # its weights
+        n_planes = (weights_shape[-2] + 3) ** 2
+        n_tiles = math.prod(y.shape[:-3]) * -(-y.shape[-3] // 4) * -(-y.shape[-2] // 4)
+        assert plan.n_multiplications == n_planes * n_tiles * weights_shape[0] * weights_shape[-1] < terms / 2
+        assert plan.n_bytes > 4 * n_planes * weights_shape[0] * weights_shape[-1]  # its weights
     assert f"{algorithm}: " in str(plan) and plan.reason in str(plan)
 
 

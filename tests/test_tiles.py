@@ -69,10 +69,12 @@ def test_on_arm(precision, tmp_path):
     [
         ("tile.h", "SKCONV_FMA(acc[m][v], x, bv[v])", "SKCONV_FMA(acc[m][v], x, bv[0])"),
         ("winograd.h", "o[3] = b + 8 * d", "o[3] = b + 4 * d"),
-        ("winograd.h", "o[6 - kernel] += m[5]", "o[3] += m[5]"),
+        ("winograd.h", "o[3] += m[5]", "o[2] += m[5]"),
+        ("winograd.h", "(skconv_real)5.25 * (d[3] - d[5])", "(skconv_real)5.25 * (d[3] + d[5])"),
+        ("winograd.h", "16 * g[0] + 4 * g[2] + g[4]", "16 * g[0] + 4 * g[2] - g[4]"),
         ("winograd.h", "o[6] = d[5] - d[4]", "o[6] = d[5] + d[4]"),
-        ("winograd_lines.h", "0.125 * f + m[kernel == 5 ? 7 : 6]", "0.125 * f + m[6]"),
-        ("winograd_lines.h", "o[5] = (d[5] - d[3]) - 4 * (d[3] - d[1])", "o[5] = t[5]"),
+        ("winograd.h", "0.125 * f + m[kernel == 5 ? 7 : 6]", "0.125 * f + m[6]"),
+        ("winograd.h", "o[5] = (d[5] - d[3]) - 4 * (d[3] - d[1])", "o[5] = t[5]"),
         ("tile.h", "lines[f * line + j]", "lines[f * line]"),
         ("pool.h", "(u > best) |", "(u >= best) |"),
         (

@@ -16,7 +16,7 @@ MAPS = [
     ("auto", (7, 40, 32), 35, {"padding": ((2, 0), (1, 2))}, {"kernel_size": 3, "stride": 2, "padding": 1}),
     ("auto", (30, 30, 32), 32, {"padding": "same"}, {"kernel_size": 3, "stride": 1}),
     ("auto", (12, 12, 6), 65, {"padding": "same"}, {"kernel_size": 2}),  # few channels: direct gradients
-    ("auto", (2, 8, 11, 9), 44, {"padding": ((0, 0), (1, 1), (3, 0))}, {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ("auto", (2, 10, 11, 9), 44, {"padding": ((0, 0), (1, 1), (3, 0))}, {"kernel_size": 3, "stride": 2, "padding": 1}),
     ("auto", (15, 16, 15), 80, {"padding": "same"}, {"kernel_size": 3, "stride": 1}),
     ("winograd", (1, 1, 16), 17, {"padding": "same"}, {"kernel_size": 1}),
     ("winograd", (1, 9, 20), 16, {"padding": "full"}, {"kernel_size": 2}),

@@ -89,15 +89,37 @@ static void check_products(const char *what, const skconv_tile *tiles, ptrdiff_t
 /* By the kernel, 3 or 5: K is 0 or 1. Rows that a kernel has no use for are zero, and not looked at. */
 #define K(kernel) ((kernel) / 2 - 1)
 
-static const double BT[6][6] = {{4, 0, -5, 0, 1, 0},  {0, -4, -4, 1, 1, 0}, {0, 4, -4, -1, 1, 0},
-                                {0, -2, -1, 2, 1, 0}, {0, 2, -1, -2, 1, 0}, {0, 4, 0, -5, 0, 1}};
-static const double AT[2][4][6] = {
+static const double BT[2][8][8] = {{{4, 0, -5, 0, 1, 0},
+                                    {0, -4, -4, 1, 1, 0},
+                                    {0, 4, -4, -1, 1, 0},
+                                    {0, -2, -1, 2, 1, 0},
+                                    {0, 2, -1, -2, 1, 0},
+                                    {0, 4, 0, -5, 0, 1}},
+                                   {{1, 0, -5.25, 0, 5.25, 0, -1, 0},
+                                    {0, 1, 1, -4.25, -4.25, 1, 1, 0},
+                                    {0, -1, 1, 4.25, -4.25, -1, 1, 0},
+                                    {0, 0.5, 0.25, -2.5, -1.25, 2, 1, 0},
+                                    {0, -0.5, 0.25, 2.5, -1.25, -2, 1, 0},
+                                    {0, 2, 4, -2.5, -5, 0.5, 1, 0},
+                                    {0, -2, 4, 2.5, -5, -0.5, 1, 0},
+                                    {0, -1, 0, 5.25, 0, -5.25, 0, 1}}};
+static const double AT[2][4][8] = {
     {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}},
-    {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 1}}};
-/* 24 G: whole numbers again, for weights that are multiples of 24^2. */
-static const double G24[2][6][5] = {
-    {{6}, {-4, -4, -4}, {-4, 4, -4}, {1, 2, 4}, {1, -2, 4}, {0, 0, 24}},
-    {{6}, {-4, -4, -4, -4, -4}, {-4, 4, -4, 4, -4}, {1, 2, 4, 8, 16}, {1, -2, 4, -8, 16}, {0, 0, 0, 0, 24}}};
+    {{1, 1, 1, 1, 1, 1, 1, 0},
+     {0, 1, -1, 2, -2, 0.5, -0.5, 0},
+     {0, 1, 1, 4, 4, 0.25, 0.25, 0},
+     {0, 1, -1, 8, -8, 0.125, -0.125, 1}}};
+/* 24 G and 90 G: whole numbers again, for weights that are multiples of the square. */
+static const int TIMES[2] = {24, 90};
+static const double TIMES_G[2][8][5] = {{{6}, {-4, -4, -4}, {-4, 4, -4}, {1, 2, 4}, {1, -2, 4}, {0, 0, 24}},
+                                        {{90},
+                                         {-20, -20, -20, -20, -20},
+                                         {-20, 20, -20, 20, -20},
+                                         {1, 2, 4, 8, 16},
+                                         {1, -2, 4, -8, 16},
+                                         {64, 32, 16, 8, 4},
+                                         {64, -32, 16, -8, 4},
+                                         {0, 0, 0, 0, 90}}};
 /* Of the weights' gradient. */
 static const double GRADIENT_BT[7][6] = {{1, 0, -1},       {0, 1, 1},           {0, -1, 1},         {0, -1, 0, 1},
                                          {0, 0, 0, 1, -1}, {0, 0, 0, 0, 1, 0}, {0, 0, 0, 0, -1, 1}};
@@ -120,36 +142,36 @@ static void sandwich(const double *M, int rows, int columns, int stride, const s
             }
 }
 
-static void check_winograd_input(void)
-{
-    static skconv_real x[SIZE], y[SIZE], expected[SIZE];
-    const ptrdiff_t pixel = SKCONV_LANES + 3, line = 7 * pixel, plane = SKCONV_LANES + 1;
-    fill(x, SIZE);
-    memset(y, 0, sizeof(y));
-    memset(expected, 0, sizeof(expected));
-    skconv_winograd_input(x, line, pixel, y, plane);
-    sandwich(BT[0], 6, 6, 6, x, line, pixel, expected, plane, 1);
-    check("winograd input", 6, 6, y, expected, 36 * plane);
-}
-
 static void check_winograd(int kernel)
 {
     static skconv_real x[SIZE], y[SIZE], expected[SIZE], bias[16];
-    const int side = 7 - kernel, n_taps = kernel * kernel;
-    const ptrdiff_t pixel = SKCONV_LANES + 3, line = 7 * pixel, plane = SKCONV_LANES + 1;
+    const int side = 4, points = kernel + 3, n_taps = kernel * kernel, times = TIMES[K(kernel)] * TIMES[K(kernel)];
+    const ptrdiff_t pixel = SKCONV_LANES + 3, line = 9 * pixel, plane = SKCONV_LANES + 1;
     fill(x, SIZE);
     memset(y, 0, sizeof(y));
     memset(expected, 0, sizeof(expected));
-    for (int i = 0; i < n_taps * 20; i++) x[i] *= 576;
+    if (kernel == 3)
+        skconv_winograd_input(3, x, line, pixel, y, plane);
+    else
+        skconv_winograd_input(5, x, line, pixel, y, plane);
+    sandwich(BT[K(kernel)][0], points, points, 8, x, line, pixel, expected, plane, 1);
+    check("winograd input", points, points, y, expected, SIZE);
+
+    memset(y, 0, sizeof(y));
+    memset(expected, 0, sizeof(expected));
+    for (int i = 0; i < n_taps * 20; i++) x[i] *= times;
     for (int backwards = 0; backwards < 2; backwards++) {
         const ptrdiff_t tap = backwards ? -20 : 20;
         const skconv_real *first = backwards ? x + (n_taps - 1) * 20 : x;
-        skconv_winograd_weights(kernel, first, tap, y, plane);
-        sandwich(G24[K(kernel)][0], 6, kernel, 5, first, kernel * tap, tap, expected, plane, 576);
-        for (int i = 0; i < 36 * plane; i++) /* sixths are rounded: to a few units in the last place */
-            if (fabs((double)(y[i] - expected[i])) <= 4 * (sizeof(skconv_real) == 4 ? 6e-8 : 1.2e-16) * (1 + 12 * 576))
+        if (kernel == 3)
+            skconv_winograd_weights(3, first, tap, y, plane);
+        else
+            skconv_winograd_weights(5, first, tap, y, plane);
+        sandwich(TIMES_G[K(kernel)][0], points, kernel, 5, first, kernel * tap, tap, expected, plane, times);
+        for (int i = 0; i < SIZE; i++) /* sixths are rounded: to a few units in the last place */
+            if (fabs((double)(y[i] - expected[i])) <= 4 * (sizeof(skconv_real) == 4 ? 6e-8 : 1.2e-16) * (1 + 12 * times))
                 y[i] = expected[i];
-        check("winograd weights", 6, kernel, y, expected, 36 * plane);
+        check("winograd weights", points, kernel, y, expected, SIZE);
     }
 
     fill(x, SIZE);
@@ -161,7 +183,7 @@ static void check_winograd(int kernel)
                 const int relu = kind & 1;
                 fill(y, SIZE);
                 memcpy(expected, y, sizeof(y));
-                sandwich(AT[K(kernel)][0], side, 6, 6, x, 6 * plane, plane, all, SKCONV_LANES, 1);
+                sandwich(AT[K(kernel)][0], side, points, 8, x, points * plane, plane, all, SKCONV_LANES, 1);
                 for (int i = 0; i < side * side * SKCONV_LANES; i++) {
                     all[i] += kind & 2 ? bias[i % SKCONV_LANES] : 0;
                     all[i] = relu && all[i] < 0 ? 0 : all[i];
@@ -170,8 +192,12 @@ static void check_winograd(int kernel)
                     for (int j = 0; j < n_pixels; j++)
                         memcpy(expected + i * line + j * pixel, all + (side * i + j) * SKCONV_LANES,
                                SKCONV_VECTOR_BYTES);
-                skconv_winograd_output(kernel, x, plane, kind & 2 ? bias : NULL, y, line, pixel, n_lines, n_pixels,
-                                       relu);
+                if (kernel == 3)
+                    skconv_winograd_output(3, x, plane, kind & 2 ? bias : NULL, y, line, pixel, n_lines, n_pixels,
+                                           relu);
+                else
+                    skconv_winograd_output(5, x, plane, kind & 2 ? bias : NULL, y, line, pixel, n_lines, n_pixels,
+                                           relu);
                 check("winograd output", n_lines, n_pixels, y, expected, SIZE);
             }
 }
@@ -341,7 +367,6 @@ int main(void)
     check_products("tile", skconv_tiles_4, skconv_tile_rows_4, 4, 0);
     check_products("depthwise tile", skconv_depth_tiles_1, skconv_depth_tile_rows, 1, 1);
     check_products("depthwise tile", skconv_depth_tiles_2, skconv_depth_tile_rows, 2, 1);
-    check_winograd_input();
     for (int kernel = 3; kernel <= 7; kernel += 2)
         for (int n = SKCONV_LANES; n <= 3 * SKCONV_LANES; n += 1 + SKCONV_LANES / 3) check_winograd_lines(kernel, n);
     for (int kernel = 3; kernel <= 5; kernel += 2) {

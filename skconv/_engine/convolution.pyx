@@ -24,7 +24,7 @@ from .one_by_one cimport OneByOneGradients
 from .side_by_side cimport SideBySideGradient
 from .table cimport ADD_TO_RESULT, IDENTITY, Clip, Product, Run
 from .windows cimport PoolWindows
-from .winograd cimport Winograd, WinogradGradient, tile_side
+from .winograd cimport TILE_SIDE, Winograd, WinogradGradient
 
 cdef enum:
     MAX_DZ = 384 * 1024     # bytes of gradients of several samples, where the input's wants more than one
@@ -124,7 +124,7 @@ cdef class Convolution(ForwardConvolution):
             self.dz_margin[axis] = max(0, max([before for before, _ in margins], default=0))
             after = max(0, max([after for _, after in margins], default=0))
             # The last of Winograd's tiles may end behind the last line and pixel of dx.
-            after += tile_side(self.kernel[2]) - 1 if self.has_winograd_gradients and axis > 0 else 0
+            after += TILE_SIDE - 1 if self.has_winograd_gradients and axis > 0 else 0
             extent.append(self.dz_margin[axis] + self.out[axis] + after)
         self.dz_line = extent[2] * self.n_filters
         self.dz_depth = extent[1] * self.dz_line

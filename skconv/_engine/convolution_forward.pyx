@@ -28,11 +28,10 @@ from .rows cimport are_rows, samples_follow
 from .side_by_side cimport SideBySide, pixels_per_vector
 from .table cimport IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Product, Run, Windows
 from .windows cimport PoolWindows
-from .winograd cimport Winograd, tile_side
+from .winograd cimport TILE_SIDE, Winograd, block_tiles
 
 cdef enum:
     UNIT_PIXELS = 64        # per unit: what threads share of a sample
-    BLOCK_TILES = 32        # Winograd: three register tiles of rows; planes of 64 channels take 590 KiB
     LEAST_CHANNELS = 16     # of both gradients by it
 
 
@@ -187,9 +186,9 @@ cdef class ForwardConvolution(Layer):
         self.n_units = self.y.size[0] * self.n_blocks
         self.n_grouped = 1
         if self.is_winograd:
-            side = tile_side(self.kernel[2])
             if self.n_units == self.out[0] == 1:
-                self.n_grouped = max(1, BLOCK_TILES // (-(-lines // side) * -(-self.out[2] // side)))
+                a, b = (lines + TILE_SIDE - 1) // TILE_SIDE, (self.out[2] + TILE_SIDE - 1) // TILE_SIDE
+                self.n_grouped = max(1, block_tiles(self.kernel[2]) // (a * b))
                 self.grouped_lines = lines
             self.winograd = Winograd(self._kernels, kernel=self.kernel[2], n_channels=self.x.channels,
                                      n_filters=self.n_filters, line=self.x.line_stride, width=self.out[2],
@@ -210,8 +209,7 @@ cdef class ForwardConvolution(Layer):
 
     def _lines_per_block(self, width):
         if self.is_winograd:
-            side = tile_side(self.kernel[2])
-            return side * max(1, BLOCK_TILES // ((width + side - 1) // side))
+            return TILE_SIDE * max(1, block_tiles(self.kernel[2]) // ((width + TILE_SIDE - 1) // TILE_SIDE))
         if self.planes is not None:
             return self.planes.max_lines
         return max(1, BLOCK_PIXELS // width)

@@ -154,11 +154,12 @@ cdef void _winograd_weights(Py_ssize_t kernel, const void *w, Py_ssize_t n_chann
     winograd_weights(kernel, <const real *> w, n_channels, n_filters, reverse, <real *> u, plane)
 
 
-cdef void _winograd_products(Py_ssize_t n_tiles, Py_ssize_t n_channels, Py_ssize_t n_filters, const void *v,
-                             Py_ssize_t v_plane, const void *u, Py_ssize_t u_plane, void *m, Py_ssize_t m_plane,
-                             Py_ssize_t block, const char *ahead, Py_ssize_t n_ahead) noexcept nogil:
-    winograd_products(n_tiles, n_channels, n_filters, <const real *> v, v_plane, <const real *> u, u_plane, <real *> m,
-                      m_plane, block, ahead, n_ahead)
+cdef void _winograd_products(Py_ssize_t n_planes, Py_ssize_t n_tiles, Py_ssize_t n_channels, Py_ssize_t n_filters,
+                             const void *v, Py_ssize_t v_plane, const void *u, Py_ssize_t u_plane, void *m,
+                             Py_ssize_t m_plane, Py_ssize_t block, const char *ahead,
+                             Py_ssize_t n_ahead) noexcept nogil:
+    winograd_products(n_planes, n_tiles, n_channels, n_filters, <const real *> v, v_plane, <const real *> u, u_plane,
+                      <real *> m, m_plane, block, ahead, n_ahead)
 
 
 cdef void _winograd_output(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t block, Py_ssize_t n_filters,

@@ -191,9 +191,10 @@ cdef struct Kernels:
                            Py_ssize_t block) noexcept nogil
     void (*winograd_weights)(Py_ssize_t kernel, const void *w, Py_ssize_t n_channels, Py_ssize_t n_filters,
                              bint reverse, void *u, Py_ssize_t plane) noexcept nogil
-    void (*winograd_products)(Py_ssize_t n_tiles, Py_ssize_t n_channels, Py_ssize_t n_filters, const void *v,
-                              Py_ssize_t v_plane, const void *u, Py_ssize_t u_plane, void *m, Py_ssize_t m_plane,
-                              Py_ssize_t block, const char *ahead, Py_ssize_t n_ahead) noexcept nogil
+    void (*winograd_products)(Py_ssize_t n_planes, Py_ssize_t n_tiles, Py_ssize_t n_channels, Py_ssize_t n_filters,
+                              const void *v, Py_ssize_t v_plane, const void *u, Py_ssize_t u_plane, void *m,
+                              Py_ssize_t m_plane, Py_ssize_t block, const char *ahead,
+                              Py_ssize_t n_ahead) noexcept nogil
     void (*winograd_output)(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t block, Py_ssize_t n_filters,
                             const void *bias, void *y, Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t n_lines,
                             Py_ssize_t n_pixels, bint relu) noexcept nogil

@@ -1,14 +1,17 @@
 from .layer cimport Tables
 from .table cimport Kernels, Product
 
-cdef Py_ssize_t tile_side(Py_ssize_t kernel) noexcept
+cdef enum:
+    TILE_SIDE = 4       # of a tile, in pixels of the result
+
+cdef Py_ssize_t block_tiles(Py_ssize_t kernel) noexcept
 
 
 cdef class Winograd:
     cdef:
         const Kernels *k
         Py_ssize_t kernel
-        Py_ssize_t side                 # of a tile, in pixels of the result
+        Py_ssize_t n_planes
         Py_ssize_t n_channels
         Py_ssize_t n_filters
         Py_ssize_t line                 # elements between lines of x

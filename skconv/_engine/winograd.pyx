@@ -1,17 +1,17 @@
 """Convolution with stride 1 by Winograd's algorithm: 3x3 kernels by F(4x4, 3x3), 36 multiplications in place of 144,
-5x5 kernels by F(2x2, 5x5), 36 in place of 100. And the weights' gradient, by F(3x3, 2x2), 16 in place of 36, and by
+5x5 kernels by F(4x4, 5x5), 64 in place of 400. And the weights' gradient, by F(3x3, 2x2), 16 in place of 36, and by
 three and two taps on each axis, 49 in place of 100.
 
-Both kinds of kernel have tiles of 6x6 inputs and the same transform of them, so all that differs is how many outputs a
-tile has, and the transforms of weights and results.
+Both kinds of kernel have tiles of 4x4 outputs; what differs is how many inputs a tile has, 6x6 or 8x8, and the
+transforms.
 
-For a block of lines: transform the tiles of the input into 36 planes, multiply every plane by the weights of that
+For a block of lines: transform the tiles of the input into 36 or 64 planes, multiply every plane by the weights of that
 plane (tiles x channels x filters, by winograd_product.h), transform back. Blocks are small enough that the planes stay
 in the second-level cache.
 
 The result differs from the direct sum by rounding: about 1e-5 of the largest value in float32 (tests hold it to
 4 * sqrt(terms) * eps times the largest sum of magnitudes). Root mean square error beside the direct sum's, against
-float64, 16 to 128 channels: F(4x4, 3x3) 2.2 to 4.8 times, F(2x2, 5x5) 1.5 to 3.1 times.
+float64, 16 to 128 channels: F(4x4, 3x3) 2.2 to 4.8 times, F(4x4, 5x5) 4.1 to 5.3 times.
 
 The weights' gradient is a correlation of the input with dz: tiles of 2x2 of dz and 4x4 of the input give a 3x3 result
 that is summed over all tiles before it is transformed back, 16 products, channels x tiles x filters. Larger tiles would
@@ -41,9 +41,10 @@ cdef Py_ssize_t plane_of(Py_ssize_t n, Py_ssize_t itemsize) noexcept:
     return ((n * itemsize + 63) // 64 | 1) * 64 // itemsize
 
 
-cdef Py_ssize_t tile_side(Py_ssize_t kernel) noexcept:
-    """Outputs of a tile along each axis: six inputs see so many kernels."""
-    return 7 - kernel
+cdef Py_ssize_t block_tiles(Py_ssize_t kernel) noexcept:
+    """Tiles of a block at most, but for one row of tiles. Of 5x5 kernels and 64 channels, planes of 16 take 260 KiB;
+    blocks of 8 to 48 are as fast (0.95 to 1.03), on 8x8 pixels larger ones lose a tenth."""
+    return 32 if kernel == 3 else 16
 
 
 cdef class Winograd:
@@ -69,7 +70,7 @@ cdef class Winograd:
 
     def __init__(self, kernels, *, kernel, n_channels, n_filters, line, width, max_lines, n_together):
         self.kernel = kernel
-        self.side = tile_side(kernel)
+        self.n_planes = (kernel + TILE_SIDE - 1)**2
         self.k = kernels_of(kernels)
         self.n_channels = n_channels
         self.n_filters = n_filters
@@ -83,20 +84,20 @@ cdef class Winograd:
         n_in, n_out = -(-n_channels // lanes) * lanes, -(-n_filters // lanes) * lanes
         self.tables = Tables()
         self.u_plane = plane_of(n_channels * n_out, itemsize)
-        self.u = self.tables.bytes((36 * self.u_plane + 64) * itemsize)
+        self.u = self.tables.bytes((self.n_planes * self.u_plane + 64) * itemsize)
         self.block = self.max_tiles * lanes
         if n_out <= self.k.plane_vectors * lanes:
             # The result takes the place of the input: half the memory of the first cache.
             self.v_plane = self.m_plane = plane_of(self.max_tiles * max(n_in, n_out), itemsize)
             self.m = 0
-            self.scratch_size = 36 * self.v_plane * itemsize
+            self.scratch_size = self.n_planes * self.v_plane * itemsize
         else:
             self.v_plane, self.m_plane = (plane_of(self.max_tiles * n, itemsize) for n in (n_in, n_out))
-            self.m = 36 * self.v_plane
-            self.scratch_size = 36 * (self.v_plane + self.m_plane) * itemsize
+            self.m = self.n_planes * self.v_plane
+            self.scratch_size = self.n_planes * (self.v_plane + self.m_plane) * itemsize
 
     cdef Py_ssize_t _tiles_along(self, Py_ssize_t n_pixels) noexcept nogil:
-        return (n_pixels + self.side - 1) // self.side
+        return (n_pixels + TILE_SIDE - 1) // TILE_SIDE
 
     cdef void prepare(self, const char *w, bint reverse) noexcept nogil:
         """Transform the weights, (kernel**2, n_channels, n_filters)."""
@@ -114,8 +115,9 @@ cdef class Winograd:
 
     cdef void multiply(self, Py_ssize_t n_tiles, char *scratch, const char *ahead, Py_ssize_t n_ahead) noexcept nogil:
         """By the weights, all tiles that are loaded; meanwhile n_ahead cache lines come into the second cache."""
-        self.k.winograd_products(n_tiles, self.n_channels, self.n_filters, scratch, self.v_plane, self.u, self.u_plane,
-                                 scratch + self.m * self.k.itemsize, self.m_plane, self.block, ahead, n_ahead)
+        self.k.winograd_products(self.n_planes, n_tiles, self.n_channels, self.n_filters, scratch, self.v_plane, self.u,
+                                 self.u_plane, scratch + self.m * self.k.itemsize, self.m_plane, self.block, ahead,
+                                 n_ahead)
 
     cdef void store(self, Py_ssize_t first, Py_ssize_t n_lines, const char *bias, char *y, Py_ssize_t y_line,
                     Py_ssize_t y_pixel, bint relu, const char *scratch) noexcept nogil:

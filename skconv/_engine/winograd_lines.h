@@ -15,7 +15,8 @@
  * so there is one transform of the lines. Root mean square error beside the direct sum's, against float64, 3 to 64
  * channels: 2.0 to 2.8 times; of two axes, F(4x4, 3x3), 2.2 to 4.8 times.
  *
- * `kernel` is 3, 5 or 7; callers name it as a constant, and every transform is inlined. Points are in the order above,
+ * B^T, G and A^T are those of one axis in winograd.h. `kernel` is 3, 5 or 7; callers name it as a constant, and every
+ * transform is inlined. Points are in the order above,
  * infinity last. One that is added to all four lines with the same factor, one, is point 1: an intercept goes there.
  */
 #ifndef SKCONV_WINOGRAD_LINES_H
@@ -25,96 +26,13 @@
 
 #ifdef SKCONV_KERNELS
 
-enum { SKCONV_TILE_LINES = 4, SKCONV_MOST_POINTS = 8, SKCONV_POINT_OF_ONE = 1 };
+enum { SKCONV_POINT_OF_ONE = 1 };
 
 /* Points of a tile, which are the lines that it sees, too (of 7 rows those that its first four rows see). */
 static inline ptrdiff_t skconv_line_points(ptrdiff_t kernel) { return kernel == 7 ? 7 : kernel + 3; }
 
 /* Rows of taps that a point has products of: of this tile and of the next. */
 static inline ptrdiff_t skconv_line_parts(ptrdiff_t kernel) { return kernel == 7 ? 2 : 1; }
-
-/* o = B^T d, one vector of each line. */
-SKCONV_TRANSFORM skconv_line_bt(int kernel, const skconv_vec *d, skconv_vec *o)
-{
-    if (kernel == 3)
-        skconv_winograd_bt(d, o);
-    else if (kernel == 5) {
-        const skconv_vec a = d[2] + d[6] - (skconv_real)4.25 * d[4], b = d[1] + d[5] - (skconv_real)4.25 * d[3];
-        const skconv_vec p = (skconv_real)0.25 * d[2] - (skconv_real)1.25 * d[4] + d[6];
-        const skconv_vec q = (skconv_real)0.5 * d[1] - (skconv_real)2.5 * d[3] + 2 * d[5];
-        const skconv_vec r = 4 * d[2] - 5 * d[4] + d[6];
-        const skconv_vec s = 2 * d[1] - (skconv_real)2.5 * d[3] + (skconv_real)0.5 * d[5];
-        o[0] = (d[0] - d[6]) + (skconv_real)5.25 * (d[4] - d[2]);
-        o[1] = a + b;
-        o[2] = a - b;
-        o[3] = p + q;
-        o[4] = p - q;
-        o[5] = r + s;
-        o[6] = r - s;
-        o[7] = (d[7] - d[1]) + (skconv_real)5.25 * (d[3] - d[5]);
-    } else { /* of six points, whose polynomials (x - 1/2) multiplies: neighbours' differences; 1/2 itself: infinity's */
-        skconv_vec e[6], t[6];
-        SKCONV_UNROLL for (int i = 0; i < 6; i++) e[i] = d[i + 1] - (skconv_real)0.5 * d[i];
-        skconv_winograd_bt(e, t);
-        SKCONV_UNROLL for (int i = 0; i < 5; i++) o[i] = t[i];
-        o[5] = (d[5] - d[3]) - 4 * (d[3] - d[1]);
-        o[6] = t[5];
-    }
-}
-
-/* o = G g for the rows of a kernel, four of them where it has seven. */
-SKCONV_TRANSFORM skconv_line_g(int kernel, const skconv_vec *g, skconv_vec *o)
-{
-    if (kernel == 3)
-        skconv_winograd_g(3, g, o);
-    else if (kernel == 5) {
-        const skconv_vec a = (g[0] + g[2] + g[4]) * (skconv_real)(-2.0 / 9), b = (g[1] + g[3]) * (skconv_real)(-2.0 / 9);
-        const skconv_vec p = (g[0] + 4 * g[2] + 16 * g[4]) * (skconv_real)(1.0 / 90);
-        const skconv_vec q = (g[1] + 4 * g[3]) * (skconv_real)(1.0 / 45);
-        const skconv_vec r = (16 * g[0] + 4 * g[2] + g[4]) * (skconv_real)(2.0 / 45);
-        const skconv_vec s = (4 * g[1] + g[3]) * (skconv_real)(4.0 / 45);
-        o[0] = g[0];
-        o[1] = a + b;
-        o[2] = a - b;
-        o[3] = p + q;
-        o[4] = p - q;
-        o[5] = r + s;
-        o[6] = r - s;
-        o[7] = g[4];
-    } else {
-        const skconv_vec a = g[0] + g[2], b = g[1] + g[3], p = g[0] + 4 * g[2], q = 2 * g[1] + 8 * g[3];
-        o[0] = g[0] * (skconv_real)(-1.0 / 2);
-        o[1] = (a + b) * (skconv_real)(-1.0 / 3);
-        o[2] = (a - b) * (skconv_real)(1.0 / 9);
-        o[3] = (p + q) * (skconv_real)(1.0 / 36);
-        o[4] = (p - q) * (skconv_real)(-1.0 / 60);
-        o[5] = (8 * g[0] + 4 * g[1] + 2 * g[2] + g[3]) * (skconv_real)(4.0 / 45);
-        o[6] = g[3];
-    }
-}
-
-/* o = A^T m: one vector of four lines. */
-SKCONV_TRANSFORM skconv_line_at(int kernel, const skconv_vec *m, skconv_vec o[4])
-{
-    const skconv_vec a = m[1] + m[2], b = m[1] - m[2], c = m[3] + m[4], d = m[3] - m[4];
-    o[0] = m[0] + a + c;
-    o[1] = b + 2 * d;
-    o[2] = a + 4 * c;
-    o[3] = b + 8 * d;
-    if (kernel == 3)
-        o[3] += m[5];
-    else {
-        skconv_vec e = m[5], f = m[5];
-        if (kernel == 5) {
-            e += m[6];
-            f -= m[6];
-        }
-        o[0] += e;
-        o[1] += (skconv_real)0.5 * f;
-        o[2] += (skconv_real)0.25 * e;
-        o[3] += (skconv_real)0.125 * f + m[kernel == 5 ? 7 : 6];
-    }
-}
 
 /* v[point] (`plane` apart) = B^T of n elements of the lines of x. Whole vectors are read and written, so a plane has room
  * for them, and behind x one can be read. */

@@ -57,8 +57,8 @@ def conv(
         Channels and filters fall into so many groups, each of which sees only its own; ``groups=n_channels`` is
         depthwise convolution.
     algorithm : {"auto", "direct", "winograd"}, default="auto"
-        "winograd" is F(4x4, 3x3) or F(2x2, 5x5) [1]_, for 3x3 and 5x5 kernels with stride 1 and at least 16 channels
-        and filters: 0.25 or 0.36 of the multiplications, at an error of some 1e-5 of the largest value; "auto" takes it
+        "winograd" is F(4x4, 3x3) or F(4x4, 5x5) [1]_, for 3x3 and 5x5 kernels with stride 1 and at least 16 channels
+        and filters: 0.25 or 0.16 of the multiplications, at an error of some 1e-5 of the largest value; "auto" takes it
         where it is faster, with many filters from 6 channels on.
         `convolution_plan` tells what will run.
     out : ndarray of shape ``(n_samples, *output, n_filters)``, default=None
@@ -230,7 +230,7 @@ class ConvolutionPlan:
     output_shape : tuple of int
     n_multiplications : int
         That will be executed, for all samples: with Winograd's algorithm some quarter of the terms of the sums of 3x3
-        kernels, and some third of those of 5x5.
+        kernels, and some sixth of those of 5x5.
     n_threads : int
         That will share the work, as things are now. The result does not depend on it.
     n_bytes : int

@@ -229,8 +229,8 @@ fit_intercept : bool, default=True
 pool : pooling layer or None, default=None
     Pooling after the activation; max pooling is fused with the convolution.
 algorithm : {{"auto", "direct", "winograd"}}, default="auto"
-    How the sums are computed. "winograd" is F(4x4, 3x3) or F(2x2, 5x5) (Lavin and Gray, 2016), for 3x3 and 5x5
-    kernels: 0.25 or 0.36 of the multiplications, at an error of some 1e-5 of the largest value; "auto" takes it where
+    How the sums are computed. "winograd" is F(4x4, 3x3) or F(4x4, 5x5) (Lavin and Gray, 2016), for 3x3 and 5x5
+    kernels: 0.25 or 0.16 of the multiplications, at an error of some 1e-5 of the largest value; "auto" takes it where
     it is faster, from 16 channels and filters on, for the output from 6 channels with many filters. Its sums grow a
     hundredfold on the way: inputs above 1e36 overflow. "direct" is exact to the rounding of each sum.
 trainable : bool, default=True

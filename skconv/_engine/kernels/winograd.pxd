@@ -1,7 +1,7 @@
 """Winograd's transforms over the tiles of a block of lines, see winograd.h for the formula.
 
-Planes: the values of a transformed tile (36; 16 or 49 for the weights' gradient) lie `plane` elements apart, so that
-the products in between are as many small ones, tiles by channels times channels by filters. In a plane, vectors of
+Planes: the values of a transformed tile (36 or 64; 16 or 49 for the weights' gradient) lie `plane` elements apart, so
+that the products in between are as many small ones, tiles by channels times channels by filters. In a plane, vectors of
 channels or filters lie `block` elements apart, and in such a block the vectors of the tiles follow each other; the last
 one overlaps its neighbour where the channels do not fill it. Where there are fewer channels than lanes, the input's
 transform takes up what lies behind a pixel, too, and the products leave it out; of filters there must be a whole
@@ -16,7 +16,9 @@ from .product cimport LANES, TILE_SIZE, fetch
 from .real cimport real
 
 cdef extern from "winograd.h" nogil:
-    void tile_input "skconv_winograd_input"(const real *x, Py_ssize_t line, Py_ssize_t pixel, real *v,
+    enum:
+        TILE "SKCONV_TILE_LINES"
+    void tile_input "skconv_winograd_input"(int kernel, const real *x, Py_ssize_t line, Py_ssize_t pixel, real *v,
                                             Py_ssize_t plane)
     void tile_weights "skconv_winograd_weights"(int kernel, const real *g, Py_ssize_t tap, real *u, Py_ssize_t plane)
     void tile_output "skconv_winograd_output"(int kernel, const real *m, Py_ssize_t plane, const real *bias, real *y,
@@ -49,19 +51,24 @@ cdef inline void winograd_input(
     Py_ssize_t n_channels,
     Py_ssize_t tile_rows,
     Py_ssize_t tile_columns,
-    real *v,                        # (36, blocks, tiles, LANES)   OUT
+    real *v,                        # (planes, blocks, tiles, LANES)   OUT
     Py_ssize_t plane,
     Py_ssize_t block,
 ) noexcept nogil:
     cdef:
-        Py_ssize_t i, j, c, side = 7 - kernel
+        Py_ssize_t i, j, c
+        const real *first
         real *out
     for i in range(tile_rows):
         for j in range(tile_columns):
+            first = x + TILE * (i * line + j * n_channels)
             out = v
             c = 0
             while c < n_channels:
-                tile_input(x + side * (i * line + j * n_channels) + c, line, n_channels, out, plane)
+                if kernel == 3:
+                    tile_input(3, first + c, line, n_channels, out, plane)
+                else:
+                    tile_input(5, first + c, line, n_channels, out, plane)
                 out += block
                 c = next_vector(c, n_channels)
             v += LANES
@@ -77,7 +84,7 @@ cdef inline void winograd_weights(
     Py_ssize_t n_channels,
     Py_ssize_t n_filters,
     bint reverse,                   # the taps from the last one backwards: a kernel turned by half a circle
-    real *u,                        # (36, groups of vectors, n_channels, vectors of a group, LANES)   OUT
+    real *u,                        # (planes, groups of vectors, n_channels, vectors of a group, LANES)   OUT
     Py_ssize_t plane,
 ) noexcept nogil:
     cdef:
@@ -102,14 +109,15 @@ cdef inline void winograd_weights(
 
 
 cdef inline void winograd_products(
+    Py_ssize_t n_planes,
     Py_ssize_t n_tiles,
     Py_ssize_t n_channels,
     Py_ssize_t n_filters,
-    const real *v,                  # (36, blocks, tiles, LANES)
+    const real *v,                  # (planes, blocks, tiles, LANES)
     Py_ssize_t v_plane,
     const real *u,                  # as winograd_weights leaves them
     Py_ssize_t u_plane,
-    real *m,                        # (36, blocks, tiles, LANES); v, where the filters are one group of vectors   OUT
+    real *m,                        # as v; and v itself, where the filters are one group of vectors   OUT
     Py_ssize_t m_plane,
     Py_ssize_t block,               # of v and m
     const char *ahead,              # what to fetch into the second cache meanwhile
@@ -119,8 +127,8 @@ cdef inline void winograd_products(
     cdef Py_ssize_t p, k, i, t, n = n_vectors(n_filters), width, height, n_heights
     if n_channels < LANES:  # these fill their vector from its beginning
         v -= LANES - n_channels
-    for p in range(36):
-        fetch(ahead, n_ahead * p // 36, n_ahead * (p + 1) // 36)
+    for p in range(n_planes):
+        fetch(ahead, n_ahead * p // n_planes, n_ahead * (p + 1) // n_planes)
         k = 0
         while k < n:
             width = min(plane_vectors, n - k)
@@ -139,7 +147,7 @@ cdef inline void winograd_products(
 
 cdef inline void winograd_output(
     Py_ssize_t kernel,
-    const real *m,                  # (36, blocks, tiles, LANES)
+    const real *m,                  # (planes, blocks, tiles, LANES)
     Py_ssize_t plane,
     Py_ssize_t block,
     Py_ssize_t n_filters,
@@ -152,7 +160,7 @@ cdef inline void winograd_output(
     bint relu,
 ) noexcept nogil:
     cdef:
-        Py_ssize_t i = 0, j, f, side = 7 - kernel
+        Py_ssize_t i = 0, j, f
         const real *first
         const real *start
         real *out
@@ -171,8 +179,8 @@ cdef inline void winograd_output(
                 first += block
                 f = next_vector(f, n_filters)
             m += LANES
-            j += side
-        i += side
+            j += TILE
+        i += TILE
 
 
 cdef inline void winograd_gradient_factors(
