@@ -73,7 +73,7 @@ MAX_STAGED = 256
 # this stays below one percent of the multiplications, and at most.
 SLOT_WORK = 256  # multiplications per weight
 # Where a buffer does not stay in the second cache beside everything else, this costs several times as much (14x14 maps,
-# 128 channels, 32 filters of 7x7: 7 % of the backward pass with one sample, 1 % with four).
+# 128 channels, 32 filters of 7x7: 7 % of the backward pass with slots of one sample).
 LARGE_BUFFER = 256 * 1024
 LARGE_SLOT_WORK = 2048
 MAX_SLOT_SAMPLES = 8

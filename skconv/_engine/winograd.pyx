@@ -28,7 +28,7 @@ from .table cimport ADD_TO_RESULT, START_AT_ZERO, Product, Run
 
 cdef enum:
     GRADIENT_TILES = 64     # of a block: both factors of a plane of 64 channels and filters fill the first-level cache
-    SUM_BLOCKS = 4          # of a sum at least: transforming it back then takes a twentieth of the time
+    SUM_BLOCKS = 4          # of a sum at least, so that transforming it back takes little of the time
     MOST_SUMS = 4
 
 
