@@ -19,6 +19,16 @@ WINOGRAD_WASTE_OF_FEW = {3: 1.2, 5: 1.4}
 WINOGRAD_SHARE = 0.6
 
 LINE_PRODUCTS = {3: 6, 5: 8, 7: 14}  # of rows of taps for such a tile, by the rows of the kernel
+# Where it goes along one axis: from more filters on than planes take, and, where tiles along both axes would compute the
+# output of few channels as well, up to so many pairs of channel and filter.
+FEW_FILTERS = 8
+LINE_PAIRS = 191
+# It wants rows of so many terms (5x5 on 28x28, speed beside the direct sums', AVX-512 and AVX2: 1 -> 64 0.65 and 0.72,
+# 3 -> 16 1.11 and 1.49), lines of so many pixels, and at most so many products per row of taps that falls on the image,
+# which is all that the direct sums take (7x7, 6 -> 16 on 7x7 pixels, 0.76: 1.15 and 0.94; on 6x6, 0.89: 0.74 and 0.78).
+LINE_TERMS = 12
+LINE_PIXELS = 7
+LINE_SHARE = 0.74
 
 
 def choose_algorithm(operation):
@@ -39,17 +49,22 @@ def choose_algorithm(operation):
     name : {"direct", "winograd"}
     reason : str
     """
-    channels, filters = operation.in_shape[-1], operation.out_shape[-1]
     if operation.algorithm == "direct":
         return "direct", "asked for"
     if pays_by_lines(operation):
         rows = operation.window.kernel_size[-2]
         n, of = LINE_PRODUCTS[rows], TILE_SIDE * rows
         return "winograd", f"a kernel of {rows} rows, line by line: {n} multiplications in place of {of}"
+    return _by_tiles(operation)
+
+
+def _by_tiles(operation):
+    """As `choose_algorithm`, by tiles along both axes."""
+    channels, filters = operation.in_shape[-1], operation.out_shape[-1]
     if not (operation.supports_winograd or operation.supports_winograd_forward):
         wants = "a 3x3 or 5x5 kernel, stride 1, dilation 1, one group and at least 16 channels and filters"
         return "direct", f"Winograd's algorithm needs {wants}, got {operation.describe()}"
-    if operation.algorithm == "winograd":
+    if operation.algorithm == "winograd" and operation.supports_winograd:
         return "winograd", "asked for"
     _, height, width = in_3d(operation.out_shape[:-1], 1)
     kernel, planes, tiles = operation.window.kernel_size[-1], winograd_planes(operation), winograd_tiles(operation)
@@ -67,20 +82,57 @@ def choose_algorithm(operation):
 
 
 def is_winograd(operation):
-    """Whether Winograd's algorithm computes a convolution by tiles, along both axes."""
-    return choose_algorithm(operation)[0] == "winograd" and not pays_by_lines(operation)
+    """Whether Winograd's algorithm computes a convolution by tiles along both axes: gradients, and output unless by
+    lines."""
+    return operation.algorithm != "direct" and _by_tiles(operation)[0] == "winograd"
 
 
 def pays_by_lines(operation):
     """Whether Winograd's algorithm computes the output along one axis, whole lines at a time (winograd_lines.h)."""
-    if operation.algorithm != "auto" or not operation.supports_winograd_lines:
+    if operation.algorithm == "direct" or not operation.supports_winograd_lines:
         return False
-    return False
+    if operation.algorithm == "winograd":
+        return not operation.supports_winograd
+    if operation.out_shape[-1] <= FEW_FILTERS:
+        return False
+    return _pays_by_lines_of_filters(operation)
+
+
+def pays_back_by_lines(operation):
+    """Whether the input's gradient goes so: a convolution of the output's gradient, where algorithms are chosen."""
+    if operation.algorithm != "auto" or not operation.supports_winograd_lines or operation.in_shape[-1] <= FEW_FILTERS:
+        return False
+    return _pays_by_lines_of_filters(operation, back=True)
+
+
+def _pays_by_lines_of_filters(operation, back=False):
+    channels, filters = operation.in_shape[-1], operation.out_shape[-1]
+    _, height, width = in_3d(operation.out_shape[:-1], 1)
+    if back:
+        _, height, width = in_3d(operation.in_shape[:-1], 1)
+        channels, filters = filters, channels
+    rows, taps = operation.window.kernel_size[-2:]
+    if rows == 3 or taps * channels < LINE_TERMS or width < LINE_PIXELS:
+        return False
+    if is_winograd(operation) and (operation.supports_winograd or not back and channels * filters > LINE_PAIRS):
+        return False
+    return LINE_PRODUCTS[rows] * -(-height // TILE_SIDE) <= LINE_SHARE * _inside(operation, 1)
 
 
 def winograd_planes(operation):
     """Of Winograd's tiles: their inputs, and the multiplications for each pair of channel and filter."""
     return (TILE_SIDE + operation.window.kernel_size[-1] - 1) ** 2
+
+
+def whole_tiles(operation, is_pooled):
+    """Lines and pixels behind the last one that a convolution sees, which whole tiles see."""
+    more = TILE_SIDE - 1 if is_winograd(operation) else 0
+    lines = more
+    if pays_by_lines(operation):  # from any line on under a pooling; seven rows see one more
+        height = in_3d(operation.out_shape[:-1], 1)[1]
+        lines = TILE_SIDE - 1 if is_pooled else -height % TILE_SIDE
+        lines = max(more, lines) + (operation.window.kernel_size[-2] == 7)
+    return lines, more
 
 
 def winograd_tiles(operation):
@@ -91,14 +143,26 @@ def winograd_tiles(operation):
 
 def _taps_on_the_image(operation):
     """Taps of all kernels on one depth slice that do not fall on the margin."""
-    window, n_taps = window_in_3d(operation.window), 1
-    sizes, outs = in_3d(operation.in_shape[:-1], 1), in_3d(operation.out_shape[:-1], 1)
-    for axis in (1, 2):
-        kernel, pad, size, out = window.kernel_size[axis], window.pad_before[axis], sizes[axis], outs[axis]
-        before = sum(min(kernel, pad - o) for o in range(min(pad, out)))
-        after = sum(min(kernel, o + kernel - pad - size) for o in range(max(0, pad + size - kernel + 1), out))
-        n_taps *= max(0, kernel * out - before - after)
-    return n_taps
+    return _inside(operation, 1) * _inside(operation, 2)
+
+
+def _inside(operation, axis):
+    """Taps of all kernels along one axis that do not fall on the margin: terms of the input's gradient, too."""
+    window = window_in_3d(operation.window)
+    size, out = in_3d(operation.in_shape[:-1], 1)[axis], in_3d(operation.out_shape[:-1], 1)[axis]
+    kernel, pad = window.kernel_size[axis], window.pad_before[axis]
+    before = sum(min(kernel, pad - o) for o in range(min(pad, out)))
+    after = sum(min(kernel, o + kernel - pad - size) for o in range(max(0, pad + size - kernel + 1), out))
+    return max(0, kernel * out - before - after)
+
+
+def n_transformed(operation):
+    """Values of the weights that Winograd's algorithm transforms."""
+    pairs = operation.in_shape[-1] * operation.out_shape[-1]
+    rows, taps = operation.window.kernel_size[-2:] if len(operation.window.kernel_size) > 1 else (1, 1)
+    of_lines = (pays_by_lines(operation) + pays_back_by_lines(operation)) * LINE_PRODUCTS.get(rows, 0) * taps
+    of_tiles = winograd_planes(operation) if is_winograd(operation) else 0
+    return (of_tiles + of_lines) * pairs
 
 
 def n_executed_multiplications(operation):

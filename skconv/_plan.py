@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._algorithms import TILE_SIDE, is_winograd, pays_by_lines, winograd_planes, winograd_tiles
+from ._algorithms import is_winograd, n_transformed, pays_back_by_lines, pays_by_lines, whole_tiles, winograd_tiles
 from ._engine import kernels
 from ._engine.augment import AugmentedInput
 from ._engine.contrast import ContrastLayer
@@ -157,6 +157,7 @@ class Step:
     is_wide: bool = False
     is_winograd: bool = False
     by_winograd_lines: bool = False
+    back_by_winograd_lines: bool = False
     repeats: int = 1  # of every channel, by the step before
     x: MapLayout | None = None
     y: MapLayout | None = None
@@ -226,6 +227,7 @@ def fuse(operations, segments, itemsize, statistics=None, blocks=None):
             step.activation = operation.activation
             step.is_winograd = isinstance(operation, Convolution) and is_winograd(operation)
             step.by_winograd_lines = isinstance(operation, Convolution) and pays_by_lines(operation)
+            step.back_by_winograd_lines = isinstance(operation, Convolution) and pays_back_by_lines(operation)
             step.is_wide = is_wide(operation, itemsize)
             if step.activation not in MONOTONE or (step.is_wide and step.activation != "identity"):
                 steps.append(Step(Activate(operation.name, operation.out_shape, operation.out_shape, step.activation)))
@@ -268,10 +270,7 @@ def _margin(step):
         (o - 1) * s + e - b - n
         for o, s, e, b, n in zip(out, window.stride, window.extent, window.pad_before, size, strict=True)
     )
-    more = TILE_SIDE - 1 if step.is_winograd else 0  # whole tiles may end so many pixels further on
-    lines = more
-    if step.by_winograd_lines:  # whole tiles of lines; the transform of seven rows sees one more
-        lines = -out[1] % TILE_SIDE + (window.kernel_size[1] == 7)
+    lines, more = whole_tiles(step.operation, step.pool is not None)
     return window.pad_before, tuple(max(0, r) + t for r, t in zip(reach, (0, lines, more), strict=True))
 
 
@@ -434,11 +433,7 @@ class Plan:
         for step, layer in zip([None, *steps], layers, strict=True):
             scratch = self._place(step, layer, scratch, blocks)
         # What is large: maps, every thread's scratch, and Winograd's weights, in planes instead of taps.
-        transformed = sum(
-            winograd_planes(step.operation) * step.in_shape[-1] * step.y.n_channels
-            for step in steps
-            if step.is_winograd
-        )
+        transformed = sum(n_transformed(step.operation) for step in steps if isinstance(step.operation, Convolution))
         self.n_bytes = size + n_threads * scratch + transformed * itemsize
         self.engine = Engine(
             table,
@@ -489,6 +484,7 @@ class Plan:
                 groups=operation.groups * step.repeats, connections=operation.connections,
                 max_samples=self.chunk if goes_back else 0, learns=step.learns,
                 is_winograd=step.is_winograd, by_winograd_lines=step.by_winograd_lines,
+                back_by_winograd_lines=step.back_by_winograd_lines,
                 shares_vectors=operation.gradients_share_vectors, **index, **common,
             )  # fmt: skip
         if isinstance(operation, DenseProduct):

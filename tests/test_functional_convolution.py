@@ -439,7 +439,7 @@ W = np.zeros((8, 3, 3, 4), np.float32)
         (dict(groups=3), ValueError, "groups=3 must divide n_filters=8"),
         (dict(groups=True), TypeError, "groups must be an int"),
         (dict(algorithm="fft"), ValueError, "algorithm must be one of"),
-        (dict(algorithm="winograd"), ValueError, "algorithm='winograd' needs a kernel of 3x3 or 5x5 pixels"),
+        (dict(algorithm="winograd", stride=2), ValueError, "algorithm='winograd' needs a kernel of 3, 5 or 7 rows"),
         (dict(out=np.zeros((2, 4, 4, 8))), ValueError, "out must have shape .* and dtype float32"),
         (dict(out=np.zeros((2, 4, 4, 4), np.float32)), ValueError, "out must have shape"),
         (dict(out=[]), TypeError, "out must be a NumPy array"),

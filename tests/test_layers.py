@@ -477,7 +477,7 @@ def test_wrong_images_raise(layer):
 def test_algorithm_is_checked():
     X = np.ones((2, 8, 8, 3), dtype=np.float32)
     with pytest.raises(ValueError, match=r"algorithm='winograd' needs .*3 channels and 4 filters"):
-        Conv2DTransformer(4, 3, algorithm="winograd").fit(X)
+        Conv2DTransformer(4, 3, stride=2, algorithm="winograd").fit(X)
     with pytest.raises(ValueError, match="algorithm must be one of"):
         Conv2DTransformer(4, 3, algorithm="fft").fit(X)
 
@@ -486,7 +486,7 @@ def test_algorithm_is_checked():
 def test_algorithms_agree(kernel):
     X = np.random.default_rng(0).standard_normal((3, 11, 10, 33)).astype(np.float32)
     direct, winograd, auto = (
-        Conv2DTransformer(40, kernel, algorithm=algorithm, padding="same", random_state=0).fit_transform(X)
+        Conv2DTransformer(50, kernel, algorithm=algorithm, padding="same", random_state=0).fit_transform(X)
         for algorithm in ("direct", "winograd", "auto")
     )
     np.testing.assert_array_equal(auto, winograd)

@@ -6,9 +6,9 @@ Backward keeps of the forward pass: y, and one uint8 per pooled value (which tap
     dw[k, c, f] += sum_{sample, o} x[o * stride + k * dilation - pad, c] * dz[o, f]            (one product)
     dx[i, c] = sum_{k, f} dz[(i + pad - k * dilation) / stride, f] * w[k, c, f]                (input_gradient.pyx)
 
-3x3 and 5x5 kernels of 16 channels that Winograd's algorithm computes have both gradients by it, too (winograd.pyx), and
-1x1 kernels have some of their own (one_by_one.pyx).  Where few filters leave most of a vector empty, several pixels
-share one (side_by_side.pyx).
+3x3 and 5x5 kernels of 16 channels that Winograd's algorithm computes have both gradients by it, too (winograd.pyx),
+those of 5 and 7 rows the input's along one axis (winograd_lines.pyx), and 1x1 kernels have some of their own
+(one_by_one.pyx).  Where few filters leave most of a vector empty, several pixels share one (side_by_side.pyx).
 """
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
@@ -50,6 +50,8 @@ cdef class Convolution(ForwardConvolution):
         As for ForwardConvolution.
     connections : bool array of shape (n_channels, n_filters) or None
         Weights of pairs that are not connected are zero, and so is made their gradient; for one group.
+    back_by_winograd_lines : bool
+        Whether to use Winograd's algorithm down the image for the input's gradient.
     max_samples : int
         Samples per backward call at most; 0 where no backward pass will follow.
     learns : bool
@@ -58,6 +60,7 @@ cdef class Convolution(ForwardConvolution):
 
     cdef:
         bint learns
+        bint back_by_winograd_lines         # the input's gradient, in place of winograd_dx where there would be one
         SideBySideGradient beside_dw
         ClippedGradient clipped_dw          # or None
         Py_ssize_t beside_offset            # of its sums, in scratch
@@ -90,12 +93,13 @@ cdef class Convolution(ForwardConvolution):
 
     def __init__(self, kernels, x, y, *, window, out, activation, pool=None, index_origin=0, index_sample=0,
                  max_samples=0, groups=1, connections=None, learns=True, is_winograd=False, by_winograd_lines=False,
-                 shares_vectors=False, is_output=False, needs_dx=True):
+                 back_by_winograd_lines=False, shares_vectors=False, is_output=False, needs_dx=True):
         super().__init__(kernels, x, y, window=window, out=out, activation=activation, pool=pool,
                          index_origin=index_origin, index_sample=index_sample, groups=groups, is_winograd=is_winograd,
                          by_winograd_lines=by_winograd_lines, shares_vectors=shares_vectors, is_output=is_output,
                          needs_dx=needs_dx)
         self.learns = learns
+        self.back_by_winograd_lines = back_by_winograd_lines
         self.needs_input_only = pool is None and activation == IDENTITY
         if max_samples > 0:
             self._build_backward(pool, max_samples)
@@ -125,6 +129,8 @@ cdef class Convolution(ForwardConvolution):
             after = max(0, max([after for _, after in margins], default=0))
             # The last of Winograd's tiles may end behind the last line and pixel of dx.
             after += TILE_SIDE - 1 if self.has_winograd_gradients and axis > 0 else 0
+            if self.back_by_winograd_lines and axis == 1:   # seven rows see one line more
+                after += (TILE_SIDE - self.x.size[1] % TILE_SIDE) % TILE_SIDE + (self.kernel[1] == 7)
             extent.append(self.dz_margin[axis] + self.out[axis] + after)
         self.dz_line = extent[2] * self.n_filters
         self.dz_depth = extent[1] * self.dz_line
@@ -133,22 +139,23 @@ cdef class Convolution(ForwardConvolution):
             self.unpool = self._windows(pool, self.dz_depth, self.dz_line, self.n_filters)
         # A product over few pixels spends its time on loading and storing the gradient: gather samples.
         self.n_together = max(1, BLOCK_PIXELS // (self.out[0] * self.out[1] * self.out[2]))
-        if self.needs_dx and not self.has_winograd_gradients:
+        if self.needs_dx and (self.back_by_winograd_lines or not self.has_winograd_gradients):
             self.by_phases = InputGradient(
                 self._kernels, axes=axes, size=self.x.size, out=self.out, kernel=self.kernel, stride=self.stride,
                 n_channels=self.x.channels, n_filters=self.n_filters, n_products=self.n_products,
                 group_channels=self.group_channels, group_filters=self.group_filters, is_depthwise=self.is_depthwise,
                 dz_depth=self.dz_depth, dz_line=self.dz_line,
-                n_pixels=self._pixels_per_vector(self.x.channels, self.n_filters, self.x.size[2]))
+                n_pixels=self._pixels_per_vector(self.x.channels, self.n_filters, self.x.size[2]),
+                by_winograd_lines=self.back_by_winograd_lines)
             self.dx_offset = self.scratch_size
             self.scratch_size += self.by_phases.scratch_size
             if self.by_phases.clipped is not None:
                 self.n_together = max(self.n_together, min(self.by_phases.clipped.least, MAX_DZ // self.dz_sample))
         self.n_together = min(self.n_together, max_samples)
-        if self.needs_dx and self.has_winograd_gradients:
+        if self.needs_dx and self.by_phases is None:
             self.winograd_dx = Winograd(self._kernels, kernel=self.kernel[2], n_channels=self.n_filters,
                                         n_filters=self.x.channels, line=self.dz_line, width=self.x.size[2],
-                                        max_lines=min(self._lines_per_block(self.x.size[2]), self.x.size[1]),
+                                        max_lines=min(self._lines_of_tiles(self.x.size[2]), self.x.size[1]),
                                         n_together=self.n_together)
             self.scratch_size = max(self.scratch_size, self.winograd_offset + self.winograd_dx.scratch_size)
         if self.learns and self.has_winograd_gradients:
@@ -240,7 +247,7 @@ cdef class Convolution(ForwardConvolution):
         for tap in range(self.n_taps):
             self.k.transpose(self.weights + tap * size, self.group_channels, self.n_filters, self.n_filters,
                              self.packed + tap * size)
-        if self.has_winograd_gradients:
+        if self.winograd_dx is not None:
             self.winograd_dx.prepare(self.packed, True)
         elif self.one_by_one is not None:
             self.one_by_one.prepare(self.weights, self.packed)
@@ -345,7 +352,7 @@ cdef class Convolution(ForwardConvolution):
         """Into how many parts these samples' backward pass falls: rows of the kernel or sums, and lines."""
         if self.learns:
             t.n_dw = self._n_sums(p) if self.has_winograd_gradients else self.n_kernel_rows
-        if p.dx != NULL and self.has_winograd_gradients:
+        if p.dx != NULL and self.winograd_dx is not None:
             t.n_dx = (self.x.size[1] + self.winograd_dx.max_lines - 1) // self.winograd_dx.max_lines
         elif p.dx != NULL:
             t.n_dx = self.by_phases.n_parts(t.n)
@@ -364,7 +371,7 @@ cdef class Convolution(ForwardConvolution):
         """Some lines of dx; of all samples, `fetched` cache lines of x each are fetched beneath."""
         cdef char *dx = p.dx + t.first * p.dx_sample
         scratch += self.scratch_offset
-        if self.has_winograd_gradients:
+        if self.winograd_dx is not None:
             self._input_gradient_by_tiles(p, t, part, n_parts, dx, scratch + self.winograd_offset)
         else:
             self.by_phases.run(dx, p.dx_sample, t.dz, self.dz_sample, t.n, self.packed, self.input(p, t.first),

@@ -6,6 +6,7 @@ from .side_by_side cimport SideBySide
 from .table cimport Multiply, Product
 from .windows cimport PoolWindows
 from .winograd cimport Winograd
+from .winograd_lines cimport WinogradLines
 
 cdef enum:
     # Pixels per block of lines: enough for a dozen register tiles, few enough that 64 channels stay in 64 KiB.
@@ -30,6 +31,7 @@ cdef class ForwardConvolution(Layer):
         int activation
         bint is_winograd
         bint by_winograd_lines
+        WinogradLines winograd_lines        # for z, or None
         bint has_winograd_gradients
         bint shares_vectors
         readonly bint leaves_out_margins    # and reads none, so that x need not have any

@@ -12,7 +12,8 @@ Input maps carry the zero padding as a margin, so no loop has edge cases.
 Where filters fall into groups that see channels of their own, every product is one per group, on other columns; where
 every filter sees one channel and every channel has one filter, it is one product column by column (depthwise).
 
-3x3 and 5x5 kernels with many channels run by Winograd's algorithm (winograd.pyx), where the plan says so. Where few
+3x3 and 5x5 kernels with many channels run by Winograd's algorithm (winograd.pyx), others by the same along one axis
+(winograd_lines.pyx), where the plan says so. Where few
 filters leave much of a vector empty, its lanes are pixels (planes.pyx), or several pixels share one
 (side_by_side.pyx). 1x1 kernels with small weights go through all pixels that follow each other without a gap (rows.h).
 Short rows of taps stay in registers (lines.pyx), or taps on the margin are left out (clipping.pyx).
@@ -29,6 +30,7 @@ from .side_by_side cimport SideBySide, pixels_per_vector
 from .table cimport IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Product, Run, Windows
 from .windows cimport PoolWindows
 from .winograd cimport TILE_SIDE, Winograd, block_tiles
+from .winograd_lines cimport WinogradLines
 
 cdef enum:
     UNIT_PIXELS = 64        # per unit: what threads share of a sample
@@ -56,8 +58,8 @@ cdef class ForwardConvolution(Layer):
         Whether to use Winograd's algorithm, for the gradients with 16 channels at least; x must then have a margin for
         whole tiles.
     by_winograd_lines : bool
-        Whether to use it for the output along one axis, whole lines at a time; x must then have a margin for whole
-        tiles of four lines.
+        Whether to use it for the output along one axis in place of two, whole lines at a time; x must then have a
+        margin for whole tiles of four lines.
     shares_vectors : bool
         Whether neighbouring pixels may share vectors, and what is not finite then reach a pixel's neighbours.
     """
@@ -84,7 +86,7 @@ cdef class ForwardConvolution(Layer):
         self.activation = activation
         self.index_origin = index_origin
         self.index_sample = index_sample
-        self.is_winograd = is_winograd
+        self.is_winograd = is_winograd and not by_winograd_lines
         self.by_winograd_lines = by_winograd_lines
         # With fewer channels the transforms of the gradients cost more than their products.
         self.has_winograd_gradients = is_winograd and self.x.channels >= LEAST_CHANNELS
@@ -121,9 +123,10 @@ cdef class ForwardConvolution(Layer):
 
         window = dict(size=self.x.size, out=self.out, kernel=self.kernel, stride=self.stride, dilation=self.dilation,
                       before=self.before)
-        by_planes = (not (self.is_winograd or self.is_depthwise) and self.n_products == 1
+        by_planes = (not (self.is_winograd or self.by_winograd_lines or self.is_depthwise) and self.n_products == 1
                      and goes_by_planes(self._kernels, self.n_filters, self.x.channels, self.kernel, self.stride))
-        n_pixels = 1 if by_planes else self._pixels_per_vector(self.n_filters, self.x.channels, self.out[2])
+        n_pixels = (1 if by_planes or self.by_winograd_lines else
+                    self._pixels_per_vector(self.n_filters, self.x.channels, self.out[2]))
         if by_planes:
             self.planes = Planes(
                 self._kernels, n_channels=self.x.channels, n_filters=self.n_filters, x_line=self.x.line_stride,
@@ -166,6 +169,13 @@ cdef class ForwardConvolution(Layer):
         if by_planes:
             self.planes_offset = self.scratch_size
             self.scratch_size += self.planes.scratch_size
+        elif self.by_winograd_lines:
+            self.winograd_lines = WinogradLines(
+                self._kernels, n_rows=self.kernel[1], n_taps=self.kernel[2], n_channels=self.x.channels,
+                n_filters=self.n_filters, size=self.x.size[2], out=self.out[2], before=self.before[2],
+                x_line=self.x.line_stride, y_line=line, y_pixel=pixel, max_lines=lines, fetches=pool is None)
+            self.winograd_offset = self.scratch_size
+            self.scratch_size += self.winograd_lines.scratch_size
         elif self.beside is None and not self.is_depthwise and not self.is_winograd:
             window |= dict(n_groups=self.n_products, n_channels=self.group_channels, n_filters=self.group_filters,
                            x_lines=(self.x.depth_stride, self.x.line_stride))
@@ -179,7 +189,11 @@ cdef class ForwardConvolution(Layer):
             if self.by_lines is None:
                 self.clipped_lines = clipping_of_lines(**window)
         self.unit = self.block
-        if pool is None and not self.is_winograd:
+        if self.winograd_lines is not None:
+            if pool is None:    # whole tiles
+                self.unit = TILE_SIDE * max(1, UNIT_PIXELS // (TILE_SIDE * self.out[2]))
+                self.block = (lines + self.unit - 1) // self.unit * self.unit
+        elif pool is None and not self.is_winograd:
             self.unit = max(1, min(self.block, UNIT_PIXELS // self.out[2]))
             self.block -= self.block % self.unit
         self.n_blocks = (self.y.size[1] + self.unit - 1) // self.unit
@@ -209,10 +223,16 @@ cdef class ForwardConvolution(Layer):
 
     def _lines_per_block(self, width):
         if self.is_winograd:
-            return TILE_SIDE * max(1, block_tiles(self.kernel[2]) // ((width + TILE_SIDE - 1) // TILE_SIDE))
+            return self._lines_of_tiles(width)
+        if self.by_winograd_lines and self.planes is None:
+            return TILE_SIDE * max(1, BLOCK_PIXELS // (TILE_SIDE * width))
         if self.planes is not None:
             return self.planes.max_lines
         return max(1, BLOCK_PIXELS // width)
+
+    def _lines_of_tiles(self, width):
+        """Of a block of Winograd's tiles along both axes."""
+        return TILE_SIDE * max(1, block_tiles(self.kernel[2]) // ((width + TILE_SIDE - 1) // TILE_SIDE))
 
     def _windows(self, pool, depth_stride, line_stride, pixel_stride):
         return PoolWindows(pool, tuple(self.out), tuple(self.y.size), self.n_filters, depth_stride, line_stride,
@@ -232,6 +252,8 @@ cdef class ForwardConvolution(Layer):
     cdef void prepare(self, bint forward, bint backward) noexcept nogil:
         if self.is_winograd:
             self.winograd.prepare(self.weights, False)
+        if self.winograd_lines is not None:
+            self.winograd_lines.prepare(self.weights, False)
         if self.beside is not None:
             self.beside.prepare(self.weights, self.bias, False)
         if self.planes is not None:
@@ -259,6 +281,9 @@ cdef class ForwardConvolution(Layer):
                 self.winograd.multiply(self.winograd.n_tiles(lines), planes, p.ahead, p.n_ahead)
             self.winograd.store(tiles, lines, self.bias, c, c_line,
                                 self.n_filters if self.pool is None else self.box_pixel, relu, planes)
+            return
+        if self.winograd_lines is not None:
+            self.winograd_lines.run(x + at * self.itemsize, lines, self.bias, c, relu, p.ahead, p.n_ahead, planes)
             return
         if self.is_rows:
             self.k.rows(x + at * self.itemsize, lines * self.out[2], self.depth, self.weights, self.n_filters,

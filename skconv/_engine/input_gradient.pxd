@@ -4,6 +4,7 @@ from .lines cimport LineByLine
 from .planes cimport Planes
 from .side_by_side cimport SideBySide
 from .table cimport Kernels, Multiply, Product
+from .winograd_lines cimport WinogradLines
 
 
 cdef struct Phase:
@@ -39,6 +40,7 @@ cdef class InputGradient:
         ClippedLines clipped_lines
         LineByLine by_lines         # or None
         Planes planes               # or None
+        WinogradLines winograd_lines    # or None
         readonly Py_ssize_t scratch_size
 
     cdef void prepare(self, const char *packed) noexcept nogil

@@ -5,7 +5,8 @@
 Only the taps for which the division is exact belong to a phase (i + pad) mod stride; a phase is an ordinary product
 over blocks of lines of a lattice of input pixels. Pixels without taps are zero.
 
-With strides of one there is one phase. Few channels go by planes (planes.pyx). Short rows of taps then stay in
+With strides of one there is one phase. Kernels of 5 and 7 rows go by Winograd's algorithm along one axis
+(winograd_lines.pyx), where the plan says so, few channels by planes (planes.pyx). Short rows of taps then stay in
 registers (lines.pyx), or taps that fall on the margin of dz are left out (clipping.pyx).
 """
 from libc.string cimport memset
@@ -17,6 +18,8 @@ from .lines import margins_of_line
 from .planes cimport Planes, goes_by_planes
 from .side_by_side cimport SideBySide
 from .table cimport START_AT_ZERO, Product, Run
+from .winograd cimport TILE_SIDE
+from .winograd_lines cimport WinogradLines
 
 cdef enum:
     BLOCK_PIXELS = 256      # per product, as in the forward pass
@@ -62,10 +65,13 @@ cdef class InputGradient:
         Elements between depth slices and lines of dz.
     n_pixels : int
         That share a vector; the convolution then has one phase.
+    by_winograd_lines : bool
+        Whether to use Winograd's algorithm down the image; the strides are then one, and dz has a margin for whole
+        tiles of four lines.
     """
 
     def __init__(self, kernels, *, axes, size, out, kernel, stride, n_channels, n_filters, n_products, group_channels,
-                 group_filters, is_depthwise, dz_depth, dz_line, n_pixels):
+                 group_filters, is_depthwise, dz_depth, dz_line, n_pixels, by_winograd_lines):
         cdef:
             Phase *phase
             Run *runs
@@ -108,7 +114,16 @@ cdef class InputGradient:
                                 k += 1
                     phase.product = Product(runs, n_taps, self.group_filters, 1, self.group_channels)
                     phase.block = max(1, min(phase.n[1], BLOCK_PIXELS // phase.n[2]))
-                    if (self.n_phases == n_products == 1 and not is_depthwise and phase.dz_first[2] < kernel[2]
+                    if by_winograd_lines:
+                        phase.block = TILE_SIDE * max(1, BLOCK_PIXELS // (TILE_SIDE * phase.n[2]))
+                        self.winograd_lines = WinogradLines(
+                            kernels, n_rows=kernel[1], n_taps=kernel[2], n_channels=n_filters, n_filters=n_channels,
+                            size=out[2], out=size[2], before=kernel[2] - 1 - phase.dz_first[2], x_line=dz_line,
+                            y_line=size[2] * n_channels, y_pixel=n_channels, max_lines=min(phase.block, phase.n[1]),
+                            reverse=True)
+                        self.scratch_size = self.winograd_lines.scratch_size
+                        self.clipped = self.clipped_lines = None
+                    elif (self.n_phases == n_products == 1 and not is_depthwise and phase.dz_first[2] < kernel[2]
                             and [shift for _, shift in axis_w[3]] == list(range(kernel[2]))
                             and [shift for _, shift in axis_h[3]] == list(range(kernel[1]))
                             and goes_by_planes(kernels, n_channels, n_filters, kernel, stride)):
@@ -155,6 +170,8 @@ cdef class InputGradient:
             self.beside.prepare(packed, NULL, True)
         if self.planes is not None:
             self.planes.prepare(packed, NULL, True)
+        if self.winograd_lines is not None:
+            self.winograd_lines.prepare(packed, True)
 
     cdef Py_ssize_t n_parts(self, Py_ssize_t n) noexcept nogil:
         """Into how many parts threads may share the gradient of n samples."""
@@ -162,6 +179,8 @@ cdef class InputGradient:
             return 1
         if self.planes is not None:     # every call transposes lines of its neighbour again
             return (self.size[1] + self.planes.max_lines - 1) // self.planes.max_lines
+        if self.winograd_lines is not None:
+            return min(MOST_PARTS, (self.size[1] + TILE_SIDE - 1) // TILE_SIDE)
         return min(MOST_PARTS, self.size[1])
 
     cdef void run(self, char *dx, Py_ssize_t dx_sample, const char *dz, Py_ssize_t dz_sample, Py_ssize_t n,
@@ -183,13 +202,17 @@ cdef class InputGradient:
         cdef:
             Phase *phase
             const Product *product
-            Py_ssize_t i, d, h, last, lines, dz_at, dx_at, g, f, share = 0, itemsize = self.k.itemsize
+            Py_ssize_t i, d, h, last, n_tiles, lines, dz_at, dx_at, g, f, share = 0, itemsize = self.k.itemsize
         if self.has_gaps:
             memset(dx, 0, self.size[0] * self.size[1] * self.size[2] * self.n_channels * itemsize)
         for i in range(self.n_phases):
             phase = self.phases + i
             for d in range(phase.n[0]):
                 h, last = part * phase.n[1] // n_parts, (part + 1) * phase.n[1] // n_parts
+                if self.winograd_lines is not None:     # whole tiles
+                    n_tiles = (phase.n[1] + TILE_SIDE - 1) // TILE_SIDE
+                    h = part * n_tiles // n_parts * TILE_SIDE
+                    last = min(phase.n[1], (part + 1) * n_tiles // n_parts * TILE_SIDE)
                 while h < last:
                     lines = min(phase.block, last - h)
                     product = &phase.product
@@ -202,6 +225,13 @@ cdef class InputGradient:
                               + phase.first[1] + h * self.stride[1]) * self.size[2]
                              + phase.first[2]) * self.n_channels
                     share = n_ahead * (h + lines) // phase.n[1] - n_ahead * h // phase.n[1]
+                    if self.winograd_lines is not None:
+                        dz_at += product.runs[0].a
+                        self.winograd_lines.run(dz + dz_at * itemsize, lines, NULL, dx + dx_at * itemsize, False, ahead,
+                                                share, scratch)
+                        ahead += 64 * share
+                        h += lines
+                        continue
                     if self.planes is not None:
                         dz_at += product.runs[0].a
                         self.planes.run(dz + dz_at * itemsize, h, lines, dx + dx_at * itemsize, False, scratch,

@@ -40,7 +40,7 @@ from .kernels.winograd cimport (
     plane_vectors,
 )
 from .kernels.winograd_lines cimport (
-    line_parts, line_points, winograd_lines_input, winograd_lines_output, winograd_lines_weights,
+    line_parts, line_points, winograd_lines_input, winograd_lines_output, winograd_lines_pixels, winograd_lines_weights,
 )
 
 cdef extern from "planes.h" nogil:
@@ -193,6 +193,13 @@ cdef void _winograd_lines_weights(Py_ssize_t kernel, const void *w, Py_ssize_t n
 cdef void _winograd_lines_output(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t n, void *y,
                                  Py_ssize_t line, Py_ssize_t n_lines, bint relu) noexcept nogil:
     winograd_lines_output(kernel, <const real *> m, plane, n, <real *> y, line, n_lines, relu)
+
+
+cdef void _winograd_lines_pixels(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t m_pixel,
+                                 Py_ssize_t n_pixels, Py_ssize_t n_columns, void *y, Py_ssize_t line,
+                                 Py_ssize_t y_pixel, Py_ssize_t n_lines, bint relu) noexcept nogil:
+    winograd_lines_pixels(kernel, <const real *> m, plane, m_pixel, n_pixels, n_columns, <real *> y, line, y_pixel,
+                          n_lines, relu)
 
 
 cdef void _max_pool_line(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, Py_ssize_t d0, Py_ssize_t h0,
@@ -482,6 +489,7 @@ kernels.line_parts = line_parts
 kernels.winograd_lines_input = _winograd_lines_input
 kernels.winograd_lines_weights = _winograd_lines_weights
 kernels.winograd_lines_output = _winograd_lines_output
+kernels.winograd_lines_pixels = _winograd_lines_pixels
 kernels.max_pool_line = _max_pool_line
 kernels.max_unpool_line = _max_unpool_line
 kernels.max_pool_pixels = _max_pool_pixels

@@ -213,6 +213,9 @@ cdef struct Kernels:
                                    void *u) noexcept nogil
     void (*winograd_lines_output)(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t n, void *y,
                                   Py_ssize_t line, Py_ssize_t n_lines, bint relu) noexcept nogil
+    void (*winograd_lines_pixels)(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t m_pixel,
+                                  Py_ssize_t n_pixels, Py_ssize_t n_columns, void *y, Py_ssize_t line,
+                                  Py_ssize_t y_pixel, Py_ssize_t n_lines, bint relu) noexcept nogil
 
     void (*max_pool_line)(const Windows *w, Py_ssize_t d, Py_ssize_t h, const void *x, Py_ssize_t d0, Py_ssize_t h0,
                           void *y, uint8_t *index, int32_t *wide, Clip *clip) noexcept nogil

@@ -70,6 +70,36 @@ SKCONV_TRANSFORM skconv_lines_output(int kernel, const skconv_real *restrict m, 
     }
 }
 
+/* As skconv_lines_output for n_pixels of n_columns, which lie m_pixel and y_pixel apart; of m, whole vectors of a pixel
+ * can be read. Fewer columns than lanes are all that y has: what is written behind them belongs to the next pixels. */
+SKCONV_TRANSFORM skconv_lines_pixels(int kernel, const skconv_real *restrict m, ptrdiff_t plane, ptrdiff_t m_pixel,
+                                     ptrdiff_t n_pixels, ptrdiff_t n_columns, skconv_real *restrict y, ptrdiff_t line,
+                                     ptrdiff_t y_pixel, ptrdiff_t n_lines, int relu)
+{
+    const int points = kernel == 7 ? 7 : kernel + 3;
+    for (ptrdiff_t p = 0; p < n_pixels; p++, m += m_pixel, y += y_pixel) {
+        for (ptrdiff_t i = 0; i < n_columns; i += SKCONV_LANES) {
+            skconv_vec d[SKCONV_MOST_POINTS], o[4];
+            if (n_columns >= SKCONV_LANES)
+                i = i < n_columns - SKCONV_LANES ? i : n_columns - SKCONV_LANES;
+            SKCONV_UNROLL for (int q = 0; q < points; q++) d[q] = *(const skconv_vec *)(m + q * plane + i);
+            skconv_line_at(kernel, d, o);
+            SKCONV_UNROLL for (int q = 0; q < SKCONV_TILE_LINES; q++)
+            {
+                skconv_vec r = o[q];
+                if (relu) /* r < 0 ? 0 : r keeps NaN */
+                    r = (skconv_vec)((skconv_ivec)r & ~(r < (skconv_vec){0}));
+                if (q >= n_lines)
+                    continue;
+                if (n_columns >= SKCONV_LANES || (n_pixels - p) * y_pixel >= SKCONV_LANES)
+                    *(skconv_vec *)(y + q * line + i) = r;
+                else
+                    memcpy(y + q * line, &r, sizeof(skconv_real) * (size_t)n_columns);
+            }
+        }
+    }
+}
+
 /* u[point] (`plane` apart) = G of n weights of n_rows rows (`row` apart, backwards where negative), or of fewer than G
  * takes, where the rest are zero. Nothing behind the n is read or written. */
 static void skconv_rows_transform(ptrdiff_t kernel, const skconv_real *restrict w, ptrdiff_t row, ptrdiff_t n_rows,
@@ -78,15 +108,24 @@ static void skconv_rows_transform(ptrdiff_t kernel, const skconv_real *restrict 
     const ptrdiff_t points = skconv_line_points(kernel);
     for (ptrdiff_t i = 0; i < n; i += SKCONV_LANES) {
         const size_t size = sizeof(skconv_real) * (size_t)(n - i < SKCONV_LANES ? n - i : SKCONV_LANES);
+        const int is_whole = n - i >= SKCONV_LANES; /* copies of unknown size take longer than all the rest */
         skconv_vec g[5] = {{0}}, o[SKCONV_MOST_POINTS];
-        for (ptrdiff_t r = 0; r < n_rows; r++) memcpy(&g[r], w + r * row + i, size);
+        for (ptrdiff_t r = 0; r < n_rows; r++)
+            if (is_whole)
+                g[r] = *(const skconv_vec *)(w + r * row + i);
+            else
+                memcpy(&g[r], w + r * row + i, size);
         if (kernel == 3)
             skconv_line_g(3, g, o);
         else if (kernel == 5)
             skconv_line_g(5, g, o);
         else
             skconv_line_g(7, g, o);
-        for (ptrdiff_t q = 0; q < points; q++) memcpy(u + q * plane + i, &o[q], size);
+        for (ptrdiff_t q = 0; q < points; q++)
+            if (is_whole)
+                *(skconv_vec *)(u + q * plane + i) = o[q];
+            else
+                memcpy(u + q * plane + i, &o[q], size);
     }
 }
 

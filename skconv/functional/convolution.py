@@ -57,9 +57,9 @@ def conv(
         Channels and filters fall into so many groups, each of which sees only its own; ``groups=n_channels`` is
         depthwise convolution.
     algorithm : {"auto", "direct", "winograd"}, default="auto"
-        "winograd" is F(4x4, 3x3) or F(4x4, 5x5) [1]_, for 3x3 and 5x5 kernels with stride 1 and at least 16 channels
-        and filters: 0.25 or 0.16 of the multiplications, at an error of some 1e-5 of the largest value; "auto" takes it
-        where it is faster, with many filters from 6 channels on.
+        "winograd" is F(4x4, 3x3) or F(4x4, 5x5) [1]_ for 3x3 and 5x5 kernels with at least 16 channels and filters,
+        F(4, 3), F(4, 5) or F(4, 4) along one axis for other kernels of 3, 5 or 7 rows, both with stride 1: 0.16 to 0.5
+        of the multiplications, at an error of some 1e-5 of the largest value; "auto" takes what is faster.
         `convolution_plan` tells what will run.
     out : ndarray of shape ``(n_samples, *output, n_filters)``, default=None
         Where to put the result: C-contiguous, of the result's dtype, sharing no memory with the inputs.
@@ -95,7 +95,7 @@ def conv(
     before the image: ``convolve`` and ``correlate`` with ``mode="same"`` are "same_lower" here, with the kernel flipped
     and not.
 
-    Costs ``prod(output) * prod(kernel) * n_channels // groups * n_filters`` multiply-adds per sample (0.25 or 0.36 of
+    Costs ``prod(output) * prod(kernel) * n_channels // groups * n_filters`` multiply-adds per sample (0.25 to 0.5 of
     them with Winograd's algorithm), and beside the result one padded copy of a sample per thread.
 
     References
@@ -230,7 +230,7 @@ class ConvolutionPlan:
     output_shape : tuple of int
     n_multiplications : int
         That will be executed, for all samples: with Winograd's algorithm some quarter of the terms of the sums of 3x3
-        kernels, and some sixth of those of 5x5.
+        kernels, some sixth of those of 5x5, and half or less of those along one axis.
     n_threads : int
         That will share the work, as things are now. The result does not depend on it.
     n_bytes : int
@@ -381,10 +381,10 @@ def _bind(
     operation = _convolution(
         in_shape, out_shape, window, groups, has_bias, check_choice(algorithm, "algorithm", ALGORITHMS)
     )
-    if operation.algorithm == "winograd" and not operation.supports_winograd:
+    if operation.algorithm == "winograd" and not (operation.supports_winograd or operation.supports_winograd_lines):
         raise ValueError(
-            "algorithm='winograd' needs a kernel of 3x3 or 5x5 pixels, stride=1, dilation=1 and at least 16 channels "
-            f"and filters, got {operation.describe()}; use algorithm='auto'"
+            "algorithm='winograd' needs a kernel of 3, 5 or 7 rows, no depth, stride=1, dilation=1 and groups=1, "
+            f"got {operation.describe()}; use algorithm='auto'"
         )
     return _bound((*operations, operation), operation.shares_vectors, out_shape, is_padded)
 

@@ -104,10 +104,12 @@ class _ConvTransformer(Layer):
             algorithm=check_choice(self.algorithm, f"{where}algorithm", ALGORITHMS), groups=groups,
             connections=connections, trainable=check_bool(self.trainable, f"{where}trainable"),
         )  # fmt: skip
-        if operation.algorithm == "winograd" and not operation.supports_winograd:
+        if operation.algorithm == "winograd" and not (
+            operation.supports_winograd or operation.supports_winograd_lines
+        ):  # fmt: skip
             raise ValueError(
-                f"{where}algorithm='winograd' needs kernel_size=3 or 5, stride=1, dilation=1, groups=1 and at least "
-                f"16 channels and filters, got {operation.describe()}; use algorithm='auto'"
+                f"{where}algorithm='winograd' needs kernel_size=3, 5 or 7, stride=1, dilation=1, groups=1 and images "
+                f"of two axes, got {operation.describe()}; use algorithm='auto'"
             )
         operations.append(operation)
         if self.pool is not None:
@@ -229,10 +231,11 @@ fit_intercept : bool, default=True
 pool : pooling layer or None, default=None
     Pooling after the activation; max pooling is fused with the convolution.
 algorithm : {{"auto", "direct", "winograd"}}, default="auto"
-    How the sums are computed. "winograd" is F(4x4, 3x3) or F(4x4, 5x5) (Lavin and Gray, 2016), for 3x3 and 5x5
-    kernels: 0.25 or 0.16 of the multiplications, at an error of some 1e-5 of the largest value; "auto" takes it where
-    it is faster, from 16 channels and filters on, for the output from 6 channels with many filters. Its sums grow a
-    hundredfold on the way: inputs above 1e36 overflow. "direct" is exact to the rounding of each sum.
+    How the sums are computed. "winograd" is F(4x4, 3x3) or F(4x4, 5x5) (Lavin and Gray, 2016) for 3x3 and 5x5
+    kernels with at least 16 channels and filters; the output alone goes by F(4, 3), F(4, 5) or F(4, 4) along one axis
+    for other kernels of 3, 5 or 7 rows. That takes 0.16 to 0.5 of the multiplications, at an error of some 1e-5 of the
+    largest value; "auto" takes what is faster. Sums grow a hundredfold on the way: inputs above 1e36 overflow. "direct"
+    is exact to the rounding of each sum.
 trainable : bool, default=True
     Whether a network trains filters and intercepts, instead of leaving them as they were given, drawn or found.
 image_shape : tuple of ints, default=None

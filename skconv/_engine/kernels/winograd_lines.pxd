@@ -9,6 +9,9 @@ cdef extern from "winograd_lines.h" nogil:
                                           Py_ssize_t plane)
     void lines_output "skconv_lines_output"(int kernel, const real *m, Py_ssize_t plane, Py_ssize_t n, real *y,
                                             Py_ssize_t line, Py_ssize_t n_lines, int relu)
+    void lines_pixels "skconv_lines_pixels"(int kernel, const real *m, Py_ssize_t plane, Py_ssize_t m_pixel,
+                                            Py_ssize_t n_pixels, Py_ssize_t n_columns, real *y, Py_ssize_t line,
+                                            Py_ssize_t y_pixel, Py_ssize_t n_lines, int relu)
     Py_ssize_t line_points "skconv_line_points"(Py_ssize_t kernel) noexcept
     Py_ssize_t line_parts "skconv_line_parts"(Py_ssize_t kernel) noexcept
     void rows_transform "skconv_rows_transform"(Py_ssize_t kernel, const real *w, Py_ssize_t row, Py_ssize_t n_rows,
@@ -47,6 +50,29 @@ cdef inline void winograd_lines_output(
         lines_output(5, m, plane, n, y, line, n_lines, relu)
     else:
         lines_output(7, m, plane, n, y, line, n_lines, relu)
+
+
+cdef inline void winograd_lines_pixels(
+    Py_ssize_t kernel,
+    const real *m,                  # (points, n_pixels, n_columns), readable in whole vectors
+    Py_ssize_t plane,
+    Py_ssize_t m_pixel,
+    Py_ssize_t n_pixels,
+    Py_ssize_t n_columns,
+    real *y,                        # four lines   OUT
+    Py_ssize_t line,
+    Py_ssize_t y_pixel,
+    Py_ssize_t n_lines,             # of them that exist
+    bint relu,
+) noexcept nogil:
+    if m_pixel == y_pixel == n_columns:
+        winograd_lines_output(kernel, m, plane, n_pixels * n_columns, y, line, n_lines, relu)
+    elif kernel == 3:
+        lines_pixels(3, m, plane, m_pixel, n_pixels, n_columns, y, line, y_pixel, n_lines, relu)
+    elif kernel == 5:
+        lines_pixels(5, m, plane, m_pixel, n_pixels, n_columns, y, line, y_pixel, n_lines, relu)
+    else:
+        lines_pixels(7, m, plane, m_pixel, n_pixels, n_columns, y, line, y_pixel, n_lines, relu)
 
 
 cdef inline void winograd_lines_weights(
