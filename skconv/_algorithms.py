@@ -19,8 +19,8 @@ WINOGRAD_WASTE_OF_FEW = {3: 1.2, 5: 1.4}
 WINOGRAD_SHARE = 0.6
 
 LINE_PRODUCTS = {3: 6, 5: 8, 7: 14}  # of rows of taps for such a tile, by the rows of the kernel
-# Where it goes along one axis: from more filters on than planes take, and, where tiles along both axes would compute the
-# output of few channels as well, up to so many pairs of channel and filter.
+# Where it goes along one axis: from more filters on than planes take, and, where tiles along both axes would compute
+# the output of few channels as well, up to so many pairs of channel and filter.
 FEW_FILTERS = 8
 LINE_PAIRS = 191
 # It wants rows of so many terms (5x5 on 28x28, speed beside the direct sums', AVX-512 and AVX2: 1 -> 64 0.65 and 0.72,
@@ -29,6 +29,9 @@ LINE_PAIRS = 191
 LINE_TERMS = 12
 LINE_PIXELS = 7
 LINE_SHARE = 0.74
+# With no more filters than that, so many channels, and a lower share.
+PLANE_CHANNELS = 3
+PLANE_SHARE = 0.67
 
 
 def choose_algorithm(operation):
@@ -43,6 +46,10 @@ def choose_algorithm(operation):
     Of 6 to 15 channels it computes the output alone, the gradients are direct. 28x28, AVX-512 and AVX2: 3x3, 6 -> 32
     1.15 and 1.29 times as fast, 6 -> 64 1.30 and 1.44, 12 -> 16 1.18 and 1.53; 5x5, 6 -> 16 1.16 and 1.59, 6 -> 128
     1.79 and 1.67, 12 -> 32 2.14 and 2.37. Fewer channels, 3 -> 128 3x3: 0.75 and 0.86, 5x5: 1.09 and 0.97.
+
+    With up to 8 filters it goes down the image alone, line by line: kernels of 3, 5 or 7 rows, 3 channels at least, and
+    lines enough for tiles of four. AVX-512 and AVX2: 28x28, 7x7, 6 -> 6 1.6 and 1.7 times as fast; 5x5, 3 -> 6 1.45 and
+    1.5; 3x3, 3 -> 6 1.3 and 1.3, but 3 -> 8 1.3 and 0.83. The input's gradient of up to 8 channels goes so, too.
 
     Returns
     -------
@@ -94,15 +101,23 @@ def pays_by_lines(operation):
     if operation.algorithm == "winograd":
         return not operation.supports_winograd
     if operation.out_shape[-1] <= FEW_FILTERS:
-        return False
+        return _pays_by_planes(operation, operation.in_shape[-1], operation.out_shape[-3])
     return _pays_by_lines_of_filters(operation)
 
 
 def pays_back_by_lines(operation):
     """Whether the input's gradient goes so: a convolution of the output's gradient, where algorithms are chosen."""
-    if operation.algorithm != "auto" or not operation.supports_winograd_lines or operation.in_shape[-1] <= FEW_FILTERS:
+    if operation.algorithm != "auto" or not operation.supports_winograd_lines:
         return False
+    if operation.in_shape[-1] <= FEW_FILTERS:
+        return _pays_by_planes(operation, operation.out_shape[-1], operation.in_shape[-3])
     return _pays_by_lines_of_filters(operation, back=True)
+
+
+def _pays_by_planes(operation, n_channels, height):
+    """With so few filters that the lanes of a vector are pixels (_engine/winograd_planes.h)."""
+    n_products = -(-height // TILE_SIDE) * LINE_PRODUCTS[operation.window.kernel_size[-2]]
+    return n_channels >= PLANE_CHANNELS and n_products <= PLANE_SHARE * _inside(operation, 1)
 
 
 def _pays_by_lines_of_filters(operation, back=False):
@@ -114,7 +129,7 @@ def _pays_by_lines_of_filters(operation, back=False):
     rows, taps = operation.window.kernel_size[-2:]
     if rows == 3 or taps * channels < LINE_TERMS or width < LINE_PIXELS:
         return False
-    if is_winograd(operation) and (operation.supports_winograd or not back and channels * filters > LINE_PAIRS):
+    if is_winograd(operation) and (operation.supports_winograd or (not back and channels * filters > LINE_PAIRS)):
         return False
     return LINE_PRODUCTS[rows] * -(-height // TILE_SIDE) <= LINE_SHARE * _inside(operation, 1)
 
@@ -124,11 +139,17 @@ def winograd_planes(operation):
     return (TILE_SIDE + operation.window.kernel_size[-1] - 1) ** 2
 
 
+def makes_zeros(operation):
+    """Whether it reads the image alone, and makes the zeros around it."""
+    return operation.out_shape[-1] <= FEW_FILTERS and pays_by_lines(operation)
+
+
 def whole_tiles(operation, is_pooled):
     """Lines and pixels behind the last one that a convolution sees, which whole tiles see."""
     more = TILE_SIDE - 1 if is_winograd(operation) else 0
     lines = more
-    if pays_by_lines(operation):  # from any line on under a pooling; seven rows see one more
+    if pays_by_lines(operation) and not makes_zeros(operation):
+        # From any line on under a pooling; seven rows see one more.
         height = in_3d(operation.out_shape[:-1], 1)[1]
         lines = TILE_SIDE - 1 if is_pooled else -height % TILE_SIDE
         lines = max(more, lines) + (operation.window.kernel_size[-2] == 7)

@@ -12,7 +12,8 @@ from ._engine.dense import COLUMNS_PER_TASK
 from ._losses import LOG_LOSS
 from ._memory import check_memory
 from ._operations import Convolution, Pad, Reshape, with_gradients
-from ._plan import SLACK, Plan, aligned_zeros, is_wide
+from ._plan import SLACK, Plan, aligned_zeros
+from ._steps import is_wide
 
 # Work worth a second thread: some 20 microseconds of multiply-adds, ten times what waking a thread costs.
 THREAD_WORK = 1_000_000

@@ -179,7 +179,7 @@ def test_weights_do_not_leave_the_range_of_numbers(variance):
 
 def test_pooling_joins_what_normalisation_left_alone():
     """The compiled form: a convolution, its normalisation and the pooling are one layer."""
-    from skconv._plan import fuse
+    from skconv._steps import fuse
 
     network = random_network([conv(), normed("relu"), pooled(), flat, to(3)], "float32", True)
     assert len(fuse(network.operations, network._segments, 4)) == 4

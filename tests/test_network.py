@@ -55,8 +55,8 @@ def test_convolution_matches_reference(isa, dtype, size, window, n_channels, n_f
     if math.prod(size) > 256 and n_channels * n_filters > 48:
         pytest.skip("the plain loops of the reference would take too long")
     rng = np.random.default_rng(0)
-    # From 16 channels on, and 6 with many filters, Winograd's algorithm would run, which rounds: test_winograd.py.
-    options = {"algorithm": "direct"} if min(n_channels, n_filters) >= 16 else None
+    # Else Winograd's algorithm would run for some, which rounds: test_winograd.py, test_winograd_planes.py.
+    options = {"algorithm": "direct"}
     operation = convolution((*size, n_channels), n_filters, options=options, **window)
     network = Network([operation], dtype=dtype, isa=isa)
     fill_with_integers(network, rng)
@@ -185,7 +185,7 @@ FUSED = [
 def test_fused_pooling_matches_reference(isa, dtype, in_shape, n_filters, window, pooling):
     """Convolution, ReLU and max pooling in one pass, forward and backward, bit for bit."""
     rng = np.random.default_rng(0)
-    conv = convolution(in_shape, n_filters, "relu", **window)
+    conv = convolution(in_shape, n_filters, "relu", options={"algorithm": "direct"}, **window)
     pooled = pool(conv.out_shape, **pooling)
     network = Network([conv, pooled], dtype=dtype, isa=isa)
     fill_with_integers(network, rng)

@@ -31,7 +31,7 @@ WINDOWS = [
 
 
 def network_of(size, window, n_channels, n_filters, dtype, isa, activation="identity", pooled=None):
-    operations = [convolution((*size, n_channels), n_filters, activation, **window)]
+    operations = [convolution((*size, n_channels), n_filters, activation, options={"algorithm": "direct"}, **window)]
     if pooled:
         operations.append(pool(operations[0].out_shape, **pooled))
     return Network(operations, dtype=dtype, isa=isa)

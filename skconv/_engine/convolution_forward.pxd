@@ -7,6 +7,7 @@ from .table cimport Multiply, Product
 from .windows cimport PoolWindows
 from .winograd cimport Winograd
 from .winograd_lines cimport WinogradLines
+from .winograd_planes cimport WinogradPlanes
 
 cdef enum:
     # Pixels per block of lines: enough for a dozen register tiles, few enough that 64 channels stay in 64 KiB.
@@ -42,6 +43,7 @@ cdef class ForwardConvolution(Layer):
         LineByLine by_lines                 # for z, or None
         SideBySide beside                   # for z, or None
         Planes planes                       # for z, or None
+        WinogradPlanes winograd_planes      # for z, or None
         Py_ssize_t planes_offset            # in scratch
         Winograd winograd                   # for z
         Py_ssize_t winograd_offset

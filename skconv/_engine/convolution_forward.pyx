@@ -31,6 +31,7 @@ from .table cimport IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Product,
 from .windows cimport PoolWindows
 from .winograd cimport TILE_SIDE, Winograd, block_tiles
 from .winograd_lines cimport WinogradLines
+from .winograd_planes cimport WinogradPlanes
 
 cdef enum:
     UNIT_PIXELS = 64        # per unit: what threads share of a sample
@@ -123,16 +124,22 @@ cdef class ForwardConvolution(Layer):
 
         window = dict(size=self.x.size, out=self.out, kernel=self.kernel, stride=self.stride, dilation=self.dilation,
                       before=self.before)
-        by_planes = (not (self.is_winograd or self.by_winograd_lines or self.is_depthwise) and self.n_products == 1
-                     and goes_by_planes(self._kernels, self.n_filters, self.x.channels, self.kernel, self.stride))
+        by_planes = (self.by_winograd_lines and self.n_filters <= self.k.plane_filters
+                     or (not (self.is_winograd or self.by_winograd_lines or self.is_depthwise) and self.n_products == 1
+                         and goes_by_planes(self._kernels, self.n_filters, self.x.channels, self.kernel, self.stride)))
         n_pixels = (1 if by_planes or self.by_winograd_lines else
                     self._pixels_per_vector(self.n_filters, self.x.channels, self.out[2]))
         if by_planes:
-            self.planes = Planes(
-                self._kernels, n_channels=self.x.channels, n_filters=self.n_filters, x_line=self.x.line_stride,
-                y_line=self.y.line_stride if pool is None else self.out[2] * self.n_filters, y_pixel=self.n_filters,
-                **{key: value for key, value in window.items() if key != "stride"})
-            self.leaves_out_margins = self.planes.leaves_out_margins
+            options = dict(
+                size=self.x.size, out=self.out, kernel=self.kernel, before=self.before, n_channels=self.x.channels,
+                n_filters=self.n_filters, x_line=self.x.line_stride,
+                y_line=self.y.line_stride if pool is None else self.out[2] * self.n_filters, y_pixel=self.n_filters)
+            if self.by_winograd_lines:
+                self.winograd_planes = WinogradPlanes(self._kernels, **options)
+                self.leaves_out_margins = self.before[0] == 0 and self.out[0] <= self.x.size[0]
+            else:
+                self.planes = Planes(self._kernels, dilation=self.dilation, **options)
+                self.leaves_out_margins = self.planes.leaves_out_margins
         self.block = self._lines_per_block(self.out[2])
         self.columns = self.n_filters // self.n_products
         if pool is None:
@@ -168,7 +175,7 @@ cdef class ForwardConvolution(Layer):
                 kernel_rows=kernel_rows_inside(**window), overruns=pool is not None)
         if by_planes:
             self.planes_offset = self.scratch_size
-            self.scratch_size += self.planes.scratch_size
+            self.scratch_size += (self.planes or self.winograd_planes).scratch_size
         elif self.by_winograd_lines:
             self.winograd_lines = WinogradLines(
                 self._kernels, n_rows=self.kernel[1], n_taps=self.kernel[2], n_channels=self.x.channels,
@@ -195,10 +202,15 @@ cdef class ForwardConvolution(Layer):
                 self.block = (lines + self.unit - 1) // self.unit * self.unit
         elif pool is None and not self.is_winograd:
             self.unit = max(1, min(self.block, UNIT_PIXELS // self.out[2]))
+            if self.winograd_planes is not None:    # whole tiles: a result is rounded as its place in one says
+                self.unit = (self.unit + 3) // 4 * 4
+                self.block += self.unit - 1
             self.block -= self.block % self.unit
         self.n_blocks = (self.y.size[1] + self.unit - 1) // self.unit
         self.n_units = self.y.size[0] * self.n_blocks
         self.n_grouped = 1
+        if self.winograd_planes is not None and self.out[0] == 1 and (pool is None or self.n_units == 1):
+            self.n_grouped, self.grouped_lines = self.winograd_planes.n_together, lines
         if self.is_winograd:
             if self.n_units == self.out[0] == 1:
                 a, b = (lines + TILE_SIDE - 1) // TILE_SIDE, (self.out[2] + TILE_SIDE - 1) // TILE_SIDE
@@ -224,10 +236,12 @@ cdef class ForwardConvolution(Layer):
     def _lines_per_block(self, width):
         if self.is_winograd:
             return self._lines_of_tiles(width)
-        if self.by_winograd_lines and self.planes is None:
+        if self.by_winograd_lines and self.winograd_planes is None:
             return TILE_SIDE * max(1, BLOCK_PIXELS // (TILE_SIDE * width))
         if self.planes is not None:
             return self.planes.max_lines
+        if self.winograd_planes is not None:
+            return self.winograd_planes.max_lines
         return max(1, BLOCK_PIXELS // width)
 
     def _lines_of_tiles(self, width):
@@ -258,6 +272,8 @@ cdef class ForwardConvolution(Layer):
             self.beside.prepare(self.weights, self.bias, False)
         if self.planes is not None:
             self.planes.prepare(self.weights, self.bias, False)
+        if self.winograd_planes is not None:
+            self.winograd_planes.prepare(self.weights, self.bias, False)
 
     cdef Py_ssize_t _first_seen(self, Py_ssize_t d, Py_ssize_t h) noexcept nogil:
         """Where in x, in elements, lies what the first tap of the first pixel of line h of depth slice d sees."""
@@ -295,6 +311,13 @@ cdef class ForwardConvolution(Layer):
         if self.planes is not None:
             self.planes.run(x + at * self.itemsize, h, lines, c, relu,
                             p.scratch + self.scratch_offset + self.planes_offset, p.ahead, p.n_ahead)
+            return
+        if self.winograd_planes is not None:
+            planes = p.scratch + self.scratch_offset + self.planes_offset
+            if tiles < 0:
+                self.winograd_planes.run(x + at * self.itemsize, h, lines, c, relu, planes)
+            else:
+                self.winograd_planes.store(tiles + h // 4, lines, c, planes)
             return
         if self.by_lines is not None:
             self.by_lines.run(x + at * self.itemsize, h, lines, self.weights, self.bias, c, relu, p.ahead,
@@ -363,6 +386,21 @@ cdef class ForwardConvolution(Layer):
             char *planes = p.scratch + self.scratch_offset + self.winograd_offset
             Pass part
         # Samples of few tiles share a product, so that it fills its register tiles and reads the weights less often.
+        if self.winograd_planes is not None:
+            planes = p.scratch + self.scratch_offset + self.planes_offset
+            tiles = self.winograd_planes.tile_lines(self.grouped_lines)
+            while first < p.n:
+                n = min(self.n_grouped, p.n - first)
+                for i in range(n):
+                    self.winograd_planes.load(self.input(p, first + i) + self._first_seen(0, 0) * self.itemsize, 0,
+                                              self.grouped_lines, i * tiles, planes)
+                self.winograd_planes.multiply(n * tiles, self.pool is None and self.activation == RELU, planes,
+                                              self.output(p, first),
+                                              self.output(p, first + n) - self.output(p, first))
+                for i in range(n):
+                    self._units(p, first + i, 0, self.n_units, i * tiles)
+                first += n
+            return
         tiles = self.winograd.n_tiles(self.grouped_lines)
         while first < p.n:
             n = min(self.n_grouped, p.n - first)

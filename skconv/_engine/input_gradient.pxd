@@ -5,7 +5,7 @@ from .planes cimport Planes
 from .side_by_side cimport SideBySide
 from .table cimport Kernels, Multiply, Product
 from .winograd_lines cimport WinogradLines
-
+from .winograd_planes cimport WinogradPlanes
 
 cdef struct Phase:
     # Input pixels whose gradient takes the same taps: a lattice with the strides of the convolution.
@@ -41,6 +41,7 @@ cdef class InputGradient:
         LineByLine by_lines         # or None
         Planes planes               # or None
         WinogradLines winograd_lines    # or None
+        WinogradPlanes winograd_planes  # or None
         readonly Py_ssize_t scratch_size
 
     cdef void prepare(self, const char *packed) noexcept nogil

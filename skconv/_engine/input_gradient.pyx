@@ -20,6 +20,7 @@ from .side_by_side cimport SideBySide
 from .table cimport START_AT_ZERO, Product, Run
 from .winograd cimport TILE_SIDE
 from .winograd_lines cimport WinogradLines
+from .winograd_planes cimport WinogradPlanes
 
 cdef enum:
     BLOCK_PIXELS = 256      # per product, as in the forward pass
@@ -63,6 +64,8 @@ cdef class InputGradient:
     is_depthwise : bool
     dz_depth, dz_line : int
         Elements between depth slices and lines of dz.
+    by_winograd_lines : bool
+        Whether Winograd's algorithm along one axis computes it; the convolution then has one phase.
     n_pixels : int
         That share a vector; the convolution then has one phase.
     by_winograd_lines : bool
@@ -114,7 +117,11 @@ cdef class InputGradient:
                                 k += 1
                     phase.product = Product(runs, n_taps, self.group_filters, 1, self.group_channels)
                     phase.block = max(1, min(phase.n[1], BLOCK_PIXELS // phase.n[2]))
-                    if by_winograd_lines:
+                    options = dict(
+                        size=out, out=size, kernel=kernel, before=[kernel[i] - 1 - phase.dz_first[i] for i in range(3)],
+                        n_channels=n_filters, n_filters=n_channels, x_line=dz_line, y_line=size[2] * n_channels,
+                        y_pixel=n_channels)
+                    if by_winograd_lines and n_channels > self.k.plane_filters:
                         phase.block = TILE_SIDE * max(1, BLOCK_PIXELS // (TILE_SIDE * phase.n[2]))
                         self.winograd_lines = WinogradLines(
                             kernels, n_rows=kernel[1], n_taps=kernel[2], n_channels=n_filters, n_filters=n_channels,
@@ -123,14 +130,16 @@ cdef class InputGradient:
                             reverse=True)
                         self.scratch_size = self.winograd_lines.scratch_size
                         self.clipped = self.clipped_lines = None
+                    elif by_winograd_lines and n_taps == kernel[1] * kernel[2] and phase.dz_first[2] < kernel[2]:
+                        self.winograd_planes = WinogradPlanes(kernels, **options)
+                        self.scratch_size = self.winograd_planes.scratch_size
+                        phase.block = min(self.winograd_planes.max_lines, phase.n[1])
+                        self.clipped = self.clipped_lines = None
                     elif (self.n_phases == n_products == 1 and not is_depthwise and phase.dz_first[2] < kernel[2]
                             and [shift for _, shift in axis_w[3]] == list(range(kernel[2]))
                             and [shift for _, shift in axis_h[3]] == list(range(kernel[1]))
                             and goes_by_planes(kernels, n_channels, n_filters, kernel, stride)):
-                        self.planes = Planes(
-                            kernels, size=out, out=size, kernel=kernel, dilation=(1, 1, 1), n_channels=n_filters,
-                            before=[kernel[i] - 1 - phase.dz_first[i] for i in range(3)], n_filters=n_channels,
-                            x_line=dz_line, y_line=size[2] * n_channels, y_pixel=n_channels)
+                        self.planes = Planes(kernels, dilation=(1, 1, 1), **options)
                         self.scratch_size = self.planes.scratch_size
                         phase.block = self.planes.max_lines
                         self.clipped = self.clipped_lines = None
@@ -170,6 +179,8 @@ cdef class InputGradient:
             self.beside.prepare(packed, NULL, True)
         if self.planes is not None:
             self.planes.prepare(packed, NULL, True)
+        if self.winograd_planes is not None:
+            self.winograd_planes.prepare(packed, NULL, True)
         if self.winograd_lines is not None:
             self.winograd_lines.prepare(packed, True)
 
@@ -177,8 +188,11 @@ cdef class InputGradient:
         """Into how many parts threads may share the gradient of n samples."""
         if self.has_gaps or self.clipped is not None and n >= self.clipped.least:
             return 1
-        if self.planes is not None:     # every call transposes lines of its neighbour again
+        # Every call transposes lines of its neighbour again.
+        if self.planes is not None:
             return (self.size[1] + self.planes.max_lines - 1) // self.planes.max_lines
+        if self.winograd_planes is not None:
+            return (self.size[1] + self.winograd_planes.max_lines - 1) // self.winograd_planes.max_lines
         if self.winograd_lines is not None:
             return min(MOST_PARTS, (self.size[1] + TILE_SIDE - 1) // TILE_SIDE)
         return min(MOST_PARTS, self.size[1])
@@ -209,7 +223,7 @@ cdef class InputGradient:
             phase = self.phases + i
             for d in range(phase.n[0]):
                 h, last = part * phase.n[1] // n_parts, (part + 1) * phase.n[1] // n_parts
-                if self.winograd_lines is not None:     # whole tiles
+                if self.winograd_lines is not None or self.winograd_planes is not None:     # whole tiles
                     n_tiles = (phase.n[1] + TILE_SIDE - 1) // TILE_SIDE
                     h = part * n_tiles // n_parts * TILE_SIDE
                     last = min(phase.n[1], (part + 1) * n_tiles // n_parts * TILE_SIDE)
@@ -236,6 +250,11 @@ cdef class InputGradient:
                         dz_at += product.runs[0].a
                         self.planes.run(dz + dz_at * itemsize, h, lines, dx + dx_at * itemsize, False, scratch,
                                         NULL, 0)
+                        h += lines
+                        continue
+                    if self.winograd_planes is not None:
+                        dz_at += product.runs[0].a
+                        self.winograd_planes.run(dz + dz_at * itemsize, h, lines, dx + dx_at * itemsize, False, scratch)
                         h += lines
                         continue
                     if self.beside is not None:

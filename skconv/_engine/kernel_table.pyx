@@ -27,7 +27,7 @@ from .kernels.separable cimport (
     pixel_moments, pixel_moments_gradient, respond, store_pixels,
 )
 from .kernels.slopes cimport add_slopes, slope_columns
-from .table cimport Clip, Kernels, Lines, PlaneLines, Product, Run, Update, Warp, Windows
+from .table cimport Clip, Kernels, Lines, PlaneLines, PlanePoints, Product, Run, Update, Warp, Windows
 from .kernels.loss cimport softmax_cross_entropy, value_loss
 from .kernels.training cimport adam, add_buffers, average, join_buffers, load_line, sgd, softmax
 from .kernels.winograd cimport (
@@ -49,6 +49,16 @@ cdef extern from "planes.h" nogil:
         const PlaneLines *p, Py_ssize_t n_lines, const real *x, const real *w, const real *bias,
         const Run *kernel_rows, real *y, bint relu, real *planes, real *z)
     const Py_ssize_t plane_filters "skconv_plane_filters"
+
+cdef extern from "winograd_planes.h" nogil:
+    void points_weights "skconv_plane_points_weights"(const PlanePoints *s, const real *w, bint reverse, real *out)
+    void points_load "skconv_planes_points_load"(const PlanePoints *s, Py_ssize_t n_tiles, Py_ssize_t first,
+                                                 const real *x, real *planes, real *v)
+    void points_multiply "skconv_planes_points_multiply"(
+        const PlanePoints *s, Py_ssize_t n_lines, const real *v, const real *w, const real *bias, bint relu, real *z,
+        real *y, const char *ahead, Py_ssize_t n_ahead)
+    void points_store "skconv_planes_points_store"(const PlanePoints *s, Py_ssize_t n_lines, const real *planes,
+                                                   real *y)
 
 cdef extern from "rows.h" nogil:
     bint rows "skconv_rows"(const real *x, Py_ssize_t n_pixels, Py_ssize_t depth, const real *w, Py_ssize_t n_columns,
@@ -81,6 +91,26 @@ cdef void _convolve_planes(const PlaneLines *p, Py_ssize_t n_lines, const void *
                            const Run *kernel_rows, void *y, bint relu, void *planes, void *z) noexcept nogil:
     convolve_planes(p, n_lines, <const real *> x, <const real *> w, <const real *> bias, kernel_rows,
                     <real *> y, relu, <real *> planes, <real *> z)
+
+
+cdef void _plane_points_weights(const PlanePoints *s, const void *w, bint reverse, void *out) noexcept nogil:
+    points_weights(s, <const real *> w, reverse, <real *> out)
+
+
+cdef void _plane_points_load(const PlanePoints *s, Py_ssize_t n_tiles, Py_ssize_t first, const void *x, void *planes,
+                             void *v) noexcept nogil:
+    points_load(s, n_tiles, first, <const real *> x, <real *> planes, <real *> v)
+
+
+cdef void _plane_points_multiply(const PlanePoints *s, Py_ssize_t n_lines, const void *v, const void *w,
+                                 const void *bias, bint relu, void *z, void *y, const char *ahead,
+                                 Py_ssize_t n_ahead) noexcept nogil:
+    points_multiply(s, n_lines, <const real *> v, <const real *> w, <const real *> bias, relu, <real *> z, <real *> y,
+                    ahead, n_ahead)
+
+
+cdef void _plane_points_store(const PlanePoints *s, Py_ssize_t n_lines, const void *planes, void *y) noexcept nogil:
+    points_store(s, n_lines, <const real *> planes, <real *> y)
 
 
 cdef void _product(const Product *p, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A, const Py_ssize_t *a_rows,
@@ -471,6 +501,10 @@ kernels.rows = _rows
 kernels.plane_weights = _plane_weights
 kernels.convolve_planes = _convolve_planes
 kernels.plane_filters = plane_filters
+kernels.plane_points_weights = _plane_points_weights
+kernels.plane_points_load = _plane_points_load
+kernels.plane_points_multiply = _plane_points_multiply
+kernels.plane_points_store = _plane_points_store
 kernels.repeat_channels = _repeat_channels
 kernels.add_repeats = _add_repeats
 kernels.transpose = _transpose

@@ -157,11 +157,13 @@ static void skconv_plane_weights(const skconv_planes *restrict p, const skconv_r
 
 /* ---- pixels to planes and back ------------------------------------------------------------------------------------
  *
+ * With AVX2, eight rows of eight floats are transposed as squares of four by four in both halves of a vector, which are
+ * loaded from rows four apart: 16 shuffles for 64 values, where squares of 16 bytes take 32.
  * With AVX-512, eight rows of a whole vector are transposed by perfect shuffles: every stage interleaves the first half
  * of the rows with the second, so that the bits of an element's place rotate by one, and after three stages its row is
  * innermost. 24 shuffles for 128 values (64 by squares of four). Everything else goes by squares of 16 bytes (tile.h).
  */
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || (defined(__AVX2__) && !defined(SKCONV_DOUBLE) && (defined(__clang__) || __GNUC__ >= 12))
 #define SKCONV_EIGHT_ROWS 1
 typedef SKCONV_VECTOR(skconv_real, 8 * sizeof(skconv_real)) skconv_vec_eight;
 #if defined(__clang__) || __GNUC__ >= 12
@@ -169,7 +171,12 @@ typedef SKCONV_VECTOR(skconv_real, 8 * sizeof(skconv_real)) skconv_vec_eight;
 #else
 #define SKCONV_INTERLEAVE(a, b, ...) __builtin_shuffle(a, b, (skconv_ivec){__VA_ARGS__})
 #endif
-#ifdef SKCONV_DOUBLE
+#if !defined(__AVX512F__)
+#define SKCONV_LOWER(a, b) SKCONV_INTERLEAVE(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define SKCONV_UPPER(a, b) SKCONV_INTERLEAVE(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define SKCONV_LOWER_PAIRS(a, b) SKCONV_INTERLEAVE(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
+#define SKCONV_UPPER_PAIRS(a, b) SKCONV_INTERLEAVE(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
+#elif defined(SKCONV_DOUBLE)
 #define SKCONV_LOWER(a, b) SKCONV_INTERLEAVE(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
 #define SKCONV_UPPER(a, b) SKCONV_INTERLEAVE(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #else
@@ -182,6 +189,30 @@ __attribute__((always_inline)) static inline void skconv_transpose_eight(const s
                                                                           ptrdiff_t n_rows, skconv_real *y,
                                                                           ptrdiff_t y_step, ptrdiff_t n)
 {
+#if !defined(__AVX512F__)
+    SKCONV_UNROLL for (int h = 0; h < 2; h++) /* of a vector; its other half are the rows from the fourth on */
+    {
+        skconv_vec a[4], b[4], o[4];
+        SKCONV_UNROLL for (int r = 0; r < 4; r++)
+        {
+            a[r] = __builtin_shufflevector(
+                *(const skconv_vec_square *)(x + (r < n_rows ? r : n_rows - 1) * x_step + 4 * h),
+                *(const skconv_vec_square *)(x + (r + 4 < n_rows ? r + 4 : n_rows - 1) * x_step + 4 * h), 0, 1, 2, 3, 4,
+                5, 6, 7);
+        }
+        b[0] = SKCONV_LOWER(a[0], a[1]);
+        b[1] = SKCONV_UPPER(a[0], a[1]);
+        b[2] = SKCONV_LOWER(a[2], a[3]);
+        b[3] = SKCONV_UPPER(a[2], a[3]);
+        o[0] = SKCONV_LOWER_PAIRS(b[0], b[2]);
+        o[1] = SKCONV_UPPER_PAIRS(b[0], b[2]);
+        o[2] = SKCONV_LOWER_PAIRS(b[1], b[3]);
+        o[3] = SKCONV_UPPER_PAIRS(b[1], b[3]);
+        SKCONV_UNROLL for (int i = 0; i < 4; i++)
+            if (4 * h + i < n)
+                *(skconv_vec *)(y + (4 * h + i) * y_step) = o[i];
+    }
+#else
     union {
         skconv_vec whole[8];
         skconv_vec_eight eights[SKCONV_LANES];
@@ -203,17 +234,23 @@ __attribute__((always_inline)) static inline void skconv_transpose_eight(const s
         u.whole[2 * r] = SKCONV_LOWER(a[r], a[r + 4]);
         u.whole[2 * r + 1] = SKCONV_UPPER(a[r], a[r + 4]);
     }
+    if (y_step == 8 && n == SKCONV_LANES) {
+        SKCONV_UNROLL for (int r = 0; r < 8; r++) *(skconv_vec *)(y + r * SKCONV_LANES) = u.whole[r];
+        return;
+    }
     SKCONV_UNROLL for (int i = 0; i < SKCONV_LANES; i++)
         if (i < n)
             *(skconv_vec_eight *)(y + i * y_step) = u.eights[i];
+#endif
 }
 #endif
 
-/* plane[c * step + i] = x[i * n_channels + c]; nothing behind x is read; planes up to a multiple of 4 are written. */
-static void skconv_line_to_planes(const skconv_real *restrict x, ptrdiff_t n_pixels, ptrdiff_t n_channels,
-                                  skconv_real *restrict plane, ptrdiff_t step)
+/* plane[c * step + i] = x[i * pixel + c] for c < n_channels; nothing behind x is read; planes up to a multiple of 4 are
+ * written. */
+static void skconv_channels_to_planes(const skconv_real *restrict x, ptrdiff_t n_pixels, ptrdiff_t n_channels,
+                                      ptrdiff_t pixel, skconv_real *restrict plane, ptrdiff_t step)
 {
-    if (n_channels == 1) {
+    if (pixel == 1) {
         memcpy(plane, x, (size_t)n_pixels * sizeof(skconv_real));
         return;
     }
@@ -223,7 +260,7 @@ static void skconv_line_to_planes(const skconv_real *restrict x, ptrdiff_t n_pix
             c = c < n_channels - SKCONV_LANES ? c : n_channels - SKCONV_LANES;
             for (ptrdiff_t i = 0; i < n_pixels; i += 8) {
                 i = i < n_pixels - 8 ? i : n_pixels - 8;
-                skconv_transpose_eight(x + i * n_channels + c, n_channels, 8, plane + c * step + i, step, SKCONV_LANES);
+                skconv_transpose_eight(x + i * pixel + c, pixel, 8, plane + c * step + i, step, SKCONV_LANES);
             }
         }
         return;
@@ -237,12 +274,12 @@ static void skconv_line_to_planes(const skconv_real *restrict x, ptrdiff_t n_pix
         for (ptrdiff_t i = 0; i < n; i += SKCONV_SQUARE) {
             i = i < n - SKCONV_SQUARE ? i : n - SKCONV_SQUARE;
             for (ptrdiff_t c = 0; c < n_channels; c += SKCONV_SQUARE)
-                skconv_store_square(x + i * n_channels + c, n_channels, plane + c * step + i, step);
+                skconv_store_square(x + i * pixel + c, pixel, plane + c * step + i, step);
         }
         done = n;
     }
     for (; done < n_pixels; done++)
-        for (ptrdiff_t c = 0; c < n_channels; c++) plane[c * step + done] = x[done * n_channels + c];
+        for (ptrdiff_t c = 0; c < n_channels; c++) plane[c * step + done] = x[done * pixel + c];
 }
 
 /* y[i * pixel + f] = z[f * step + i]. Behind z a vector can be read, planes up to a multiple of four. A pixel may be
@@ -297,8 +334,8 @@ static void skconv_convolve_planes(const skconv_planes *restrict p, ptrdiff_t n_
         const int exists = l >= p->n_above && l < n_x_lines - p->n_below;
         const ptrdiff_t n_zeros = exists ? gap : p->line;
         if (exists)
-            skconv_line_to_planes(x + l * p->x_line + p->first * p->n_channels, p->n_pixels, p->n_channels, line,
-                                  p->plane);
+            skconv_channels_to_planes(x + l * p->x_line + p->first * p->n_channels, p->n_pixels, p->n_channels,
+                                      p->n_channels, line, p->plane);
         for (ptrdiff_t c = 0; c < p->n_channels; c++)
             for (ptrdiff_t i = p->line - n_zeros; i < p->line; i++) line[c * p->plane + i] = 0;
     }

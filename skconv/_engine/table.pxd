@@ -45,6 +45,16 @@ cdef extern from "planes.h" nogil:
         const char *ahead
         Py_ssize_t n_ahead
 
+cdef extern from "winograd_planes.h" nogil:
+    ctypedef struct PlanePoints "skconv_plane_points":      # the same by Winograd's algorithm down the image
+        PlaneLines lines
+        Py_ssize_t kernel
+        Py_ssize_t height
+        Py_ssize_t group
+        Py_ssize_t x_plane
+        Py_ssize_t point
+        Py_ssize_t y_plane
+
 cdef enum Activation:     # in the order of skconv._operations.ACTIVATIONS
     IDENTITY = 0
     RELU = 1
@@ -173,6 +183,13 @@ cdef struct Kernels:
     void (*convolve_planes)(const PlaneLines *p, Py_ssize_t n_lines, const void *x, const void *w, const void *bias,
                             const Run *kernel_rows, void *y, bint relu, void *planes, void *z) noexcept nogil
     Py_ssize_t plane_filters    # that a convolution by planes may have
+    void (*plane_points_weights)(const PlanePoints *s, const void *w, bint reverse, void *out) noexcept nogil
+    void (*plane_points_load)(const PlanePoints *s, Py_ssize_t n_tiles, Py_ssize_t first, const void *x, void *planes,
+                              void *v) noexcept nogil
+    void (*plane_points_multiply)(const PlanePoints *s, Py_ssize_t n_lines, const void *v, const void *w,
+                                  const void *bias, bint relu, void *z, void *y, const char *ahead,
+                                  Py_ssize_t n_ahead) noexcept nogil
+    void (*plane_points_store)(const PlanePoints *s, Py_ssize_t n_lines, const void *planes, void *y) noexcept nogil
     void (*repeat_channels)(const void *x, Py_ssize_t n, Py_ssize_t times, void *y) noexcept nogil
     void (*add_repeats)(const void *dy, Py_ssize_t n, Py_ssize_t times, void *dx) noexcept nogil
     void (*transpose)(const void *W, Py_ssize_t n_rows, Py_ssize_t n_columns, Py_ssize_t stride,
