@@ -14,8 +14,9 @@ every filter sees one channel and every channel has one filter, it is one produc
 
 3x3 and 5x5 kernels with many channels run by Winograd's algorithm (winograd.pyx), others by the same along one axis
 (winograd_lines.pyx), where the plan says so. Where few filters leave much of a vector empty, its lanes are pixels
-(planes.pyx), or several pixels share one (side_by_side.pyx). 1x1 kernels with small weights go through all pixels that follow each other without a gap (rows.h).
-Short rows of taps stay in registers (lines.pyx), or taps on the margin are left out (clipping.pyx).
+(planes.pyx), or several pixels share one (side_by_side.pyx). 1x1 kernels with small weights go through all pixels that
+follow each other without a gap (rows.h). Short rows of taps stay in registers (lines.pyx), or taps on the margin are
+left out (clipping.pyx).
 """
 from libc.stdint cimport uint8_t
 
