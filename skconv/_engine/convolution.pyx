@@ -54,8 +54,6 @@ cdef class Convolution(ForwardConvolution):
         Whether to use Winograd's algorithm down the image for the input's gradient.
     max_samples : int
         Samples per backward call at most; 0 where no backward pass will follow.
-    dx_by_winograd_lines : bool
-        Whether Winograd's algorithm along one axis computes the input's gradient, of few channels.
     learns : bool
         Whether the backward pass computes the weights' gradient.
     """
