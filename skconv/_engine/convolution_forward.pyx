@@ -315,7 +315,7 @@ cdef class ForwardConvolution(Layer):
         if self.winograd_planes is not None:
             planes = p.scratch + self.scratch_offset + self.planes_offset
             if tiles < 0:
-                self.winograd_planes.run(x + at * self.itemsize, h, lines, c, relu, planes)
+                self.winograd_planes.run(x + at * self.itemsize, h, lines, c, relu, planes, p.ahead, p.n_ahead)
             else:
                 self.winograd_planes.store(tiles + h // 4, lines, c, planes)
             return
@@ -394,9 +394,11 @@ cdef class ForwardConvolution(Layer):
                 for i in range(n):
                     self.winograd_planes.load(self.input(p, first + i) + self._first_seen(0, 0) * self.itemsize, 0,
                                               self.grouped_lines, i * tiles, planes)
+                share_ahead(p, first, first + n, p.n, &part)
                 self.winograd_planes.multiply(n * tiles, self.pool is None and self.activation == RELU, planes,
                                               self.output(p, first),
-                                              self.output(p, first + n) - self.output(p, first))
+                                              self.output(p, first + n) - self.output(p, first), part.ahead,
+                                              part.n_ahead)
                 for i in range(n):
                     self._units(p, first + i, 0, self.n_units, i * tiles)
                 first += n

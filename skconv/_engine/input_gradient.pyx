@@ -254,7 +254,9 @@ cdef class InputGradient:
                         continue
                     if self.winograd_planes is not None:
                         dz_at += product.runs[0].a
-                        self.winograd_planes.run(dz + dz_at * itemsize, h, lines, dx + dx_at * itemsize, False, scratch)
+                        self.winograd_planes.run(dz + dz_at * itemsize, h, lines, dx + dx_at * itemsize, False, scratch,
+                                                 ahead, share)
+                        ahead += 64 * share
                         h += lines
                         continue
                     if self.beside is not None:

@@ -56,7 +56,7 @@ cdef extern from "winograd_planes.h" nogil:
                                                  const real *x, real *planes, real *v)
     void points_multiply "skconv_planes_points_multiply"(
         const PlanePoints *s, Py_ssize_t n_lines, const real *v, const real *w, const real *bias, bint relu, real *z,
-        real *y, const char *ahead, Py_ssize_t n_ahead)
+        real *y, const char *ahead, Py_ssize_t n_ahead, const char *next, Py_ssize_t n_next)
     void points_store "skconv_planes_points_store"(const PlanePoints *s, Py_ssize_t n_lines, const real *planes,
                                                    real *y)
 
@@ -104,9 +104,9 @@ cdef void _plane_points_load(const PlanePoints *s, Py_ssize_t n_tiles, Py_ssize_
 
 cdef void _plane_points_multiply(const PlanePoints *s, Py_ssize_t n_lines, const void *v, const void *w,
                                  const void *bias, bint relu, void *z, void *y, const char *ahead,
-                                 Py_ssize_t n_ahead) noexcept nogil:
+                                 Py_ssize_t n_ahead, const char *next, Py_ssize_t n_next) noexcept nogil:
     points_multiply(s, n_lines, <const real *> v, <const real *> w, <const real *> bias, relu, <real *> z, <real *> y,
-                    ahead, n_ahead)
+                    ahead, n_ahead, next, n_next)
 
 
 cdef void _plane_points_store(const PlanePoints *s, Py_ssize_t n_lines, const void *planes, void *y) noexcept nogil:

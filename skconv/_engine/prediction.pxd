@@ -81,7 +81,7 @@ cdef class Predictor:
     cdef void _look_at_all(self, const char *values, Py_ssize_t n_bytes, double largest, int threads) noexcept nogil
     cdef void _probabilities(self, const Batch *b, Py_ssize_t task) noexcept nogil
     cdef void _predict_chunk(self, const Batch *b, Py_ssize_t task, Py_ssize_t next, int thread) noexcept nogil
-    cdef void _predict_chunks(self, const Batch *b, Py_ssize_t *next, int thread) noexcept nogil
+    cdef void _predict_chunks(self, const Batch *b, Py_ssize_t *next, int threads, int thread) noexcept nogil
     cdef void _predict_alone(self, const Batch *b) noexcept nogil
     cdef void _units(self, const Batch *b, Py_ssize_t layer, Py_ssize_t phase, Py_ssize_t task, Py_ssize_t n_shares,
                      int thread) noexcept nogil

@@ -269,13 +269,18 @@ cdef class Predictor:
             self._look_at(p.out, p.n * p.out_sample, self.largest)
         self._probabilities(b, task)
 
-    cdef void _predict_chunks(self, const Batch *b, Py_ssize_t *next, int thread) noexcept nogil:
-        """One thread's share of all chunks: it takes the next one before it begins with one, to fetch its data."""
+    cdef void _predict_chunks(self, const Batch *b, Py_ssize_t *next, int threads, int thread) noexcept nogil:
+        """One thread's share of all chunks: it takes the next one before it begins with one, to fetch its data, but of
+        the last ones, which another thread may be waiting for (two chunks were one thread's)."""
         cdef Py_ssize_t task = skconv_next_task(next), following
         while task < b.n_slots:
-            following = skconv_next_task(next)
-            self._predict_chunk(b, task, following, thread)
-            task = following
+            if skconv_counted(next) + threads <= b.n_slots:
+                following = skconv_next_task(next)
+                self._predict_chunk(b, task, following, thread)
+                task = following
+            else:
+                self._predict_chunk(b, task, b.n_slots, thread)
+                task = skconv_next_task(next)
 
     cdef void _look_at(self, const char *values, Py_ssize_t n_bytes, double largest) noexcept nogil:
         """Note if one of some values, of the kernels' precision, is not finite, or larger."""
@@ -312,7 +317,7 @@ cdef class Predictor:
         """A batch on the calling thread, without the work of making a team of one."""
         cdef Py_ssize_t task = 0, stage
         if not self.keeps_batch:
-            self._predict_chunks(b, &task, 0)
+            self._predict_chunks(b, &task, 1, 0)
             return
         for stage in range(self.n_stages):
             for task in range(self._forward_tasks(b, stage)):
@@ -396,7 +401,7 @@ cdef class Predictor:
             elif not self.keeps_batch:
                 next_task = 0
                 with nogil, parallel(num_threads=threads):
-                    self._predict_chunks(b, &next_task, threadid())
+                    self._predict_chunks(b, &next_task, threads, threadid())
             else:
                 with nogil, parallel(num_threads=threads):
                     thread = threadid()

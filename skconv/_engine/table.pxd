@@ -188,7 +188,7 @@ cdef struct Kernels:
                               void *v) noexcept nogil
     void (*plane_points_multiply)(const PlanePoints *s, Py_ssize_t n_lines, const void *v, const void *w,
                                   const void *bias, bint relu, void *z, void *y, const char *ahead,
-                                  Py_ssize_t n_ahead) noexcept nogil
+                                  Py_ssize_t n_ahead, const char *next, Py_ssize_t n_next) noexcept nogil
     void (*plane_points_store)(const PlanePoints *s, Py_ssize_t n_lines, const void *planes, void *y) noexcept nogil
     void (*repeat_channels)(const void *x, Py_ssize_t n, Py_ssize_t times, void *y) noexcept nogil
     void (*add_repeats)(const void *dy, Py_ssize_t n, Py_ssize_t times, void *dx) noexcept nogil

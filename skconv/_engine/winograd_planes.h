@@ -137,17 +137,19 @@ SKCONV_PLANES_BACK(3)
 SKCONV_PLANES_BACK(5)
 SKCONV_PLANES_BACK(7)
 
-/* n_lines of tiles of the result, all that are loaded, into planes. */
+/* n_lines of tiles of the result, all that are loaded, into planes. Meanwhile n_ahead bytes at `ahead`, and n_next at
+ * `next`, come into the second cache. */
 static void skconv_planes_points_multiply(const skconv_plane_points *restrict s, ptrdiff_t n_lines,
                                           const skconv_real *restrict v, const skconv_real *restrict w,
                                           const skconv_real *restrict bias, int relu, skconv_real *restrict z,
-                                          skconv_real *restrict y, const char *ahead, ptrdiff_t n_ahead)
+                                          skconv_real *restrict y, const char *ahead, ptrdiff_t n_ahead, const char *next,
+                                          ptrdiff_t n_next)
 {
     const skconv_planes *p = &s->lines;
     const ptrdiff_t n = (n_lines - 1) * p->line + p->width, share = skconv_plane_share(p->n_filters);
     const ptrdiff_t points = skconv_line_points(s->kernel), filters = (p->n_filters + 3) / 4 * 4;
     const ptrdiff_t calls = (n + SKCONV_LANES - 1) / SKCONV_LANES * points * ((p->n_filters + share - 1) / share);
-    const ptrdiff_t part = ((n_ahead + 63) / 64 + calls - 1) / calls * 64;
+    const ptrdiff_t part = ((n_ahead + n_next + 63) / 64 + calls - 1) / calls * 64;
     ptrdiff_t done = 0;
     for (ptrdiff_t f = 0; f < p->n_filters; f += share) {
         const ptrdiff_t n_tile = p->n_filters - f < share ? p->n_filters - f : share;
@@ -156,8 +158,9 @@ static void skconv_planes_points_multiply(const skconv_plane_points *restrict s,
             const ptrdiff_t left = (n - i + SKCONV_LANES - 1) / SKCONV_LANES;
             const ptrdiff_t n_vectors = left >= most ? most : left >= 2 ? 2 : 1;
             for (ptrdiff_t q = 0; q < points; q++) {
-                const ptrdiff_t bytes = part * n_vectors < n_ahead - done ? part * n_vectors : n_ahead - done;
-                skconv_ask_for(ahead + done, bytes);
+                const ptrdiff_t left_over = done < n_ahead ? n_ahead - done : n_ahead + n_next - done;
+                const ptrdiff_t bytes = part * n_vectors < left_over ? part * n_vectors : left_over;
+                skconv_ask_for(done < n_ahead ? ahead + done : next + (done - n_ahead), bytes);
                 done += bytes;
                 skconv_plane_tiles[n_tile][n_vectors < 3 ? n_vectors : 3](
                     p, v + q * s->point + i, p->n_rows, w + q * size,

@@ -22,8 +22,8 @@ cdef class WinogradPlanes:
     cdef Py_ssize_t tile_lines(self, Py_ssize_t n_lines) noexcept nogil
     cdef void load(self, const char *x, Py_ssize_t h, Py_ssize_t n_lines, Py_ssize_t first,
                    char *scratch) noexcept nogil
-    cdef void multiply(self, Py_ssize_t n, bint relu, char *scratch, const char *ahead,
-                       Py_ssize_t n_ahead) noexcept nogil
+    cdef void multiply(self, Py_ssize_t n, bint relu, char *scratch, const char *y, Py_ssize_t n_bytes,
+                       const char *ahead, Py_ssize_t n_ahead) noexcept nogil
     cdef void store(self, Py_ssize_t first, Py_ssize_t n_lines, char *y, const char *scratch) noexcept nogil
-    cdef void run(self, const char *x, Py_ssize_t h, Py_ssize_t n_lines, char *y, bint relu,
-                  char *scratch) noexcept nogil
+    cdef void run(self, const char *x, Py_ssize_t h, Py_ssize_t n_lines, char *y, bint relu, char *scratch,
+                  const char *ahead, Py_ssize_t n_ahead) noexcept nogil
