@@ -26,6 +26,9 @@ typedef void (*skconv_row_tile)(const skconv_real *x, ptrdiff_t depth, const skc
 
 /* How far ahead of a tile's last pixel x is fetched: some 100 ns of one core's share of the memory. */
 #define SKCONV_AHEAD 2048
+/* With fewer channels y is fetched, too: stores wait for their lines' old values, and no sums hide it. 3 channels, 128
+ * filters 0.91 and 0.80 ms. */
+#define SKCONV_SHALLOW 8
 
 #define SKCONV_ROW_STEP(VEC, MR, NV, C)                                                                               \
     {                                                                                                                 \
@@ -68,6 +71,11 @@ typedef void (*skconv_row_tile)(const skconv_real *x, ptrdiff_t depth, const skc
                         SKCONV_KEEP(acc[m][v]);                                                                       \
         }                                                                                                             \
         SKCONV_NO_UNROLL for (; c < depth; c++) SKCONV_ROW_STEP(VEC, MR, NV, c)                                       \
+        if (depth < SKCONV_SHALLOW) {                                                                                 \
+            SKCONV_UNROLL for (int m = 0; m < MR; m++)                                                                \
+                SKCONV_UNROLL for (int v = 0; v < NV; v++)                                                            \
+                    __builtin_prefetch((const char *)(y + m * n_columns + v * lanes) + SKCONV_AHEAD, 1);              \
+        }                                                                                                             \
         if (relu) { /* x < 0 ? 0 : x keeps NaN */                                                                     \
             SKCONV_UNROLL for (int m = 0; m < MR; m++)                                                                \
                 SKCONV_UNROLL for (int v = 0; v < NV; v++)                                                            \
