@@ -29,6 +29,8 @@ LINE_PAIRS = 191
 LINE_TERMS = 12
 LINE_PIXELS = 7
 LINE_SHARE = 0.74
+# Or one channel and so many filters, the most that any vector holds: sums then stay in registers.
+CHANNEL_FILTERS = 16
 # With no more filters than that, so many channels, and a lower share.
 PLANE_CHANNELS = 3
 PLANE_SHARE = 0.67
@@ -127,11 +129,25 @@ def _pays_by_lines_of_filters(operation, back=False):
         _, height, width = in_3d(operation.in_shape[:-1], 1)
         channels, filters = filters, channels
     rows, taps = operation.window.kernel_size[-2:]
-    if rows == 3 or taps * channels < LINE_TERMS or width < LINE_PIXELS:
+    is_long = taps * channels >= LINE_TERMS or (not back and is_one_channel(operation))
+    if rows == 3 or not is_long or width < LINE_PIXELS:
         return False
     if is_winograd(operation) and (operation.supports_winograd or (not back and channels * filters > LINE_PAIRS)):
         return False
     return LINE_PRODUCTS[rows] * -(-height // TILE_SIDE) <= LINE_SHARE * _inside(operation, 1)
+
+
+def is_one_channel(operation):
+    """Whether kernel, filters and lines are such that sums of one channel by lines stay in registers.
+
+    28x28, 5x5, AVX-512, speed beside the direct sums': 1 -> 64 1.5, 1 -> 128 1.6. It reads the image alone, too.
+    """
+    return (
+        operation.in_shape[-1] == 1
+        and tuple(operation.window.kernel_size[-2:]) == (5, 5)
+        and operation.out_shape[-1] >= CHANNEL_FILTERS
+        and operation.out_shape[-2] >= TILE_SIDE
+    )
 
 
 def winograd_planes(operation):
@@ -141,7 +157,7 @@ def winograd_planes(operation):
 
 def makes_zeros(operation):
     """Whether it reads the image alone, and makes the zeros around it."""
-    return operation.out_shape[-1] <= FEW_FILTERS and pays_by_lines(operation)
+    return (operation.out_shape[-1] <= FEW_FILTERS or is_one_channel(operation)) and pays_by_lines(operation)
 
 
 def whole_tiles(operation, is_pooled):

@@ -77,7 +77,7 @@ def test_matches_reference(isa, dtype, in_shape, n_filters, kernel):
     np.testing.assert_allclose(network.predict(x.astype(dtype)), expected, rtol=0, atol=bound)
 
 
-@pytest.mark.parametrize("n_channels", [3, 16, 64])
+@pytest.mark.parametrize("n_channels", [1, 3, 16, 64])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 def test_error_is_a_few_times_the_direct_one(isa, kernel, n_channels):
     """Root mean square, float32 against float64: 2.0 to 2.8 times that of the direct sum on AVX-512."""
@@ -85,10 +85,12 @@ def test_error_is_a_few_times_the_direct_one(isa, kernel, n_channels):
     x = rng.standard_normal((4, 16, 16, n_channels)).astype(np.float32)
     results = []
     for dtype, algorithm in ((np.float64, "direct"), (np.float32, "direct"), (np.float32, "winograd")):
-        # Fifteen filters: by lines, whatever the number of channels.
+        # Fifteen filters: by lines, whatever the number of channels. Sixteen: of one channel in registers.
+        n_filters = 16 if n_channels == 1 else 15
         operation = convolution(
-            x.shape[1:], 15, fit_intercept=False, options={"algorithm": algorithm}, kernel_size=kernel, padding="same"
-        )
+            x.shape[1:], n_filters, fit_intercept=False, options={"algorithm": algorithm}, kernel_size=kernel,
+            padding="same",
+        )  # fmt: skip
         network = Network([operation], dtype=dtype, isa=isa)
         network.coefs[0][...] = np.random.default_rng(1).standard_normal(network.coefs[0].shape).astype(np.float32)
         results.append(network.predict(x.astype(dtype)))
@@ -99,7 +101,9 @@ def test_error_is_a_few_times_the_direct_one(isa, kernel, n_channels):
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("pooled", [False, True])
-@pytest.mark.parametrize(("in_shape", "n_filters"), [((29, 31, 3), 20), ((10, 9, 6), 40), ((7, 66, 2), 16)], ids=str)
+@pytest.mark.parametrize(
+    ("in_shape", "n_filters"), [((29, 31, 3), 20), ((10, 9, 6), 40), ((7, 66, 2), 16), ((29, 31, 1), 20)], ids=str
+)
 def test_bits_depend_on_shapes_alone(isa, dtype, in_shape, n_filters, kernel, pooled):
     """Not on the other samples, and not on the threads, which share a few samples by their lines."""
     operations = [
@@ -124,7 +128,9 @@ def test_bits_depend_on_shapes_alone(isa, dtype, in_shape, n_filters, kernel, po
     [
         ((2, 28, 28, 6), (16, 5, 5, 6), dict(padding="same"), "winograd"),
         ((2, 28, 28, 3), (9, 5, 5, 3), dict(padding="same"), "winograd"),
-        ((2, 28, 28, 1), (16, 5, 5, 1), dict(padding="same"), "direct"),  # short rows of taps
+        ((2, 28, 28, 1), (15, 5, 5, 1), dict(padding="same"), "direct"),  # short rows of taps
+        ((2, 28, 28, 1), (16, 5, 5, 1), dict(padding="same"), "winograd"),  # in registers
+        ((2, 28, 28, 1), (16, 7, 5, 1), dict(padding="same"), "direct"),
         ((2, 28, 28, 2), (16, 7, 7, 2), {}, "winograd"),
         ((2, 8, 8, 16), (128, 7, 7, 16), dict(padding="same"), "winograd"),
         ((2, 7, 7, 16), (128, 7, 7, 16), dict(padding="same"), "direct"),  # many taps fall on the margin
@@ -154,10 +160,11 @@ def test_plan_tells_what_runs(x_shape, weights_shape, options, algorithm):
         assert plan.n_multiplications == n_tiles * products * taps * channels * len(weights)
 
 
-def test_nan_stays_where_it_belongs():
+@pytest.mark.parametrize("n_channels", [1, 6])
+def test_nan_stays_where_it_belongs(n_channels):
     rng = np.random.default_rng(0)
-    x, weights = rng.normal(size=(2, 20, 20, 6)), rng.normal(size=(16, 5, 5, 6))
-    x[1, 7, 9, 2] = np.nan
+    x, weights = rng.normal(size=(2, 20, 20, n_channels)), rng.normal(size=(16, 5, 5, n_channels))
+    x[1, 7, 9, n_channels // 2] = np.nan
     assert convolution_plan(x.shape, weights.shape).algorithm == "winograd"
     y = conv(x, weights)
     expected = np.zeros(y.shape, bool)
@@ -198,3 +205,19 @@ def test_input_gradient_matches_reference(isa, dtype, in_shape, n_filters, kerne
         for n_threads in (1, 3):
             with threadpool_limits(n_threads):
                 np.testing.assert_array_equal(network.backward(x.astype(dtype), dy)[0], results[-1])
+
+
+@pytest.mark.parametrize("padding", ["same", "valid", "full"])
+@pytest.mark.parametrize("in_shape", [(6, 9, 1), (28, 28, 1), (3, 8, 16, 1), (13, 17, 1)], ids=str)
+def test_one_channel_reads_the_image_alone(isa, dtype, in_shape, padding):
+    """In place, between values that are not finite; as it does from a copy with a margin."""
+    rng = np.random.default_rng(0)
+    kernel_size = (1,) * (len(in_shape) - 3) + (5, 5)
+    operation = convolution(in_shape, 21, options={"algorithm": "winograd"}, kernel_size=kernel_size, padding=padding)
+    network = Network([operation], dtype=dtype, isa=isa)
+    network.initialize(np.random.RandomState(0))
+    store = np.full((5, *in_shape), np.nan, dtype)
+    store[1:4] = rng.standard_normal((3, *in_shape))
+    assert np.isfinite(network.predict(store[1:4])).all()
+    x = store[1:4].astype(np.float32)  # one of the two is converted, into a map with a margin
+    np.testing.assert_array_equal(network.predict(x), network.predict(x.astype(np.float64)))

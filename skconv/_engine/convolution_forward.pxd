@@ -6,7 +6,7 @@ from .side_by_side cimport SideBySide
 from .table cimport Multiply, Product
 from .windows cimport PoolWindows
 from .winograd cimport Winograd
-from .winograd_lines cimport WinogradLines
+from .winograd_lines cimport WinogradChannel, WinogradLines
 from .winograd_planes cimport WinogradPlanes
 
 cdef enum:
@@ -33,6 +33,7 @@ cdef class ForwardConvolution(Layer):
         bint is_winograd
         bint by_winograd_lines
         WinogradLines winograd_lines        # for z, or None
+        WinogradChannel winograd_channel    # for z, or None
         bint has_winograd_gradients
         bint shares_vectors
         readonly bint leaves_out_margins    # and reads none, so that x need not have any

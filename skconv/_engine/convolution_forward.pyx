@@ -30,7 +30,7 @@ from .side_by_side cimport SideBySide, pixels_per_vector
 from .table cimport IDENTITY, RELU, START_AT_BIAS, START_AT_ZERO, Clip, Product, Run, Windows
 from .windows cimport PoolWindows
 from .winograd cimport TILE_SIDE, Winograd, block_tiles
-from .winograd_lines cimport WinogradLines
+from .winograd_lines cimport WinogradChannel, WinogradLines
 from .winograd_planes cimport WinogradPlanes
 
 cdef enum:
@@ -176,6 +176,13 @@ cdef class ForwardConvolution(Layer):
         if by_planes:
             self.planes_offset = self.scratch_size
             self.scratch_size += (self.planes or self.winograd_planes).scratch_size
+        elif self.by_winograd_lines and self._is_one_channel():
+            self.winograd_channel = WinogradChannel(
+                self._kernels, size=self.x.size, out=self.out, before=self.before, n_filters=self.n_filters,
+                x_line=self.x.line_stride, y_line=line, y_pixel=pixel)
+            self.leaves_out_margins = self.before[0] == 0 and self.out[0] <= self.x.size[0]
+            self.winograd_offset = self.scratch_size
+            self.scratch_size += self.winograd_channel.scratch_size
         elif self.by_winograd_lines:
             self.winograd_lines = WinogradLines(
                 self._kernels, n_rows=self.kernel[1], n_taps=self.kernel[2], n_channels=self.x.channels,
@@ -196,7 +203,7 @@ cdef class ForwardConvolution(Layer):
             if self.by_lines is None:
                 self.clipped_lines = clipping_of_lines(**window)
         self.unit = self.block
-        if self.winograd_lines is not None:
+        if self.winograd_lines is not None or self.winograd_channel is not None:
             if pool is None:    # whole tiles
                 self.unit = TILE_SIDE * max(1, UNIT_PIXELS // (TILE_SIDE * self.out[2]))
                 self.block = (lines + self.unit - 1) // self.unit * self.unit
@@ -227,6 +234,11 @@ cdef class ForwardConvolution(Layer):
             return 1
         return pixels_per_vector(self.k.lanes, n_columns, self.kernel[2], width,
                                  self.kernel[0] * self.kernel[1] * depth, is_gradient)
+
+    def _is_one_channel(self):
+        """Whether Winograd's algorithm by lines finds what registers hold; see `_algorithms.is_one_channel`."""
+        return (self.x.channels == 1 and self.kernel[1] == self.kernel[2] == 5 and self.n_filters >= 16
+                and self.out[2] >= 4)
 
     def _kernel_rows(self):
         """Where the rows of the kernel lie in x."""
@@ -268,6 +280,8 @@ cdef class ForwardConvolution(Layer):
             self.winograd.prepare(self.weights, False)
         if self.winograd_lines is not None:
             self.winograd_lines.prepare(self.weights, False)
+        if self.winograd_channel is not None:
+            self.winograd_channel.prepare(self.weights)
         if self.beside is not None:
             self.beside.prepare(self.weights, self.bias, False)
         if self.planes is not None:
@@ -300,6 +314,9 @@ cdef class ForwardConvolution(Layer):
             return
         if self.winograd_lines is not None:
             self.winograd_lines.run(x + at * self.itemsize, lines, self.bias, c, relu, p.ahead, p.n_ahead, planes)
+            return
+        if self.winograd_channel is not None:
+            self.winograd_channel.run(x + at * self.itemsize, h, lines, self.bias, c, relu, p.ahead, p.n_ahead, planes)
             return
         if self.is_rows:
             self.k.rows(x + at * self.itemsize, lines * self.out[2], self.depth, self.weights, self.n_filters,

@@ -40,7 +40,8 @@ from .kernels.winograd cimport (
     plane_vectors,
 )
 from .kernels.winograd_lines cimport (
-    line_parts, line_points, winograd_lines_input, winograd_lines_output, winograd_lines_pixels, winograd_lines_weights,
+    channel_input, channel_lines, line_parts, line_points, winograd_lines_input, winograd_lines_output,
+    winograd_lines_pixels, winograd_lines_weights,
 )
 
 cdef extern from "planes.h" nogil:
@@ -223,6 +224,18 @@ cdef void _winograd_lines_weights(Py_ssize_t kernel, const void *w, Py_ssize_t n
 cdef void _winograd_lines_output(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t n, void *y,
                                  Py_ssize_t line, Py_ssize_t n_lines, bint relu) noexcept nogil:
     winograd_lines_output(kernel, <const real *> m, plane, n, <real *> y, line, n_lines, relu)
+
+
+cdef void _channel_input(const void *x, Py_ssize_t line, Py_ssize_t first, Py_ssize_t height, Py_ssize_t n,
+                         Py_ssize_t before, Py_ssize_t seen, void *v, Py_ssize_t plane) noexcept nogil:
+    channel_input(<const real *> x, line, first, height, n, before, seen, <real *> v, plane)
+
+
+cdef void _channel_lines(const void *v, Py_ssize_t plane, const void *u, Py_ssize_t n, const void *bias, void *y,
+                         Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t width, Py_ssize_t n_lines, bint relu,
+                         const char *ahead, Py_ssize_t n_ahead) noexcept nogil:
+    channel_lines(<const real *> v, plane, <const real *> u, n, <const real *> bias, <real *> y, line, pixel, width,
+                  n_lines, relu, ahead, n_ahead)
 
 
 cdef void _winograd_lines_pixels(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t m_pixel,
@@ -524,6 +537,8 @@ kernels.winograd_lines_input = _winograd_lines_input
 kernels.winograd_lines_weights = _winograd_lines_weights
 kernels.winograd_lines_output = _winograd_lines_output
 kernels.winograd_lines_pixels = _winograd_lines_pixels
+kernels.channel_input = _channel_input
+kernels.channel_lines = _channel_lines
 kernels.max_pool_line = _max_pool_line
 kernels.max_unpool_line = _max_unpool_line
 kernels.max_pool_pixels = _max_pool_pixels

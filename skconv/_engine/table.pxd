@@ -230,6 +230,11 @@ cdef struct Kernels:
                                    void *u) noexcept nogil
     void (*winograd_lines_output)(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t n, void *y,
                                   Py_ssize_t line, Py_ssize_t n_lines, bint relu) noexcept nogil
+    void (*channel_input)(const void *x, Py_ssize_t line, Py_ssize_t first, Py_ssize_t height, Py_ssize_t n,
+                          Py_ssize_t before, Py_ssize_t seen, void *v, Py_ssize_t plane) noexcept nogil
+    void (*channel_lines)(const void *v, Py_ssize_t plane, const void *u, Py_ssize_t n_filters, const void *bias,
+                          void *y, Py_ssize_t line, Py_ssize_t pixel, Py_ssize_t width, Py_ssize_t n_lines, bint relu,
+                          const char *ahead, Py_ssize_t n_ahead) noexcept nogil
     void (*winograd_lines_pixels)(Py_ssize_t kernel, const void *m, Py_ssize_t plane, Py_ssize_t m_pixel,
                                   Py_ssize_t n_pixels, Py_ssize_t n_columns, void *y, Py_ssize_t line,
                                   Py_ssize_t y_pixel, Py_ssize_t n_lines, bint relu) noexcept nogil

@@ -44,3 +44,26 @@ cdef class WinogradLines:
     cdef void _run(self, const char *x, Py_ssize_t n_lines, Py_ssize_t width, bint left, bint right, const char *bias,
                    char *y, bint relu, const char *ahead, Py_ssize_t n_ahead, const char *next_lines,
                    Py_ssize_t n_next, char *scratch) noexcept nogil
+
+
+cdef class WinogradChannel:
+    cdef:
+        const Kernels *k
+        Tables tables
+        Py_ssize_t height               # of the image, in lines and pixels
+        Py_ssize_t n_pixels
+        Py_ssize_t above                # lines and pixels of the margin
+        Py_ssize_t before
+        Py_ssize_t n_filters
+        Py_ssize_t width                # of the result, in pixels
+        Py_ssize_t x_line               # elements between lines of x
+        Py_ssize_t y_line
+        Py_ssize_t y_pixel
+        Py_ssize_t plane                # elements between points of the lines
+        char *points                    # the transformed weights, point by point
+        char *u                         # ... by vectors of filters
+        readonly Py_ssize_t scratch_size
+
+    cdef void prepare(self, const char *w) noexcept nogil
+    cdef void run(self, const char *x, Py_ssize_t h, Py_ssize_t n_lines, const char *bias, char *y, bint relu,
+                  const char *ahead, Py_ssize_t n_ahead, char *scratch) noexcept nogil

@@ -5,9 +5,13 @@ every point of a tile by the row of taps of that point, a convolution with a ker
 kernels for it, else tile.h), a block of filters at a time, so that its results stay in the first cache; transform these
 back.
 
+5x5 kernels on one channel do all this in registers, from the image where it lies (WinogradChannel).
+
 The result differs from the direct sum by rounding, less than by tiles along both axes (winograd.pyx): tests hold it to
 4 * sqrt(terms) * eps times the largest sum of magnitudes.
 """
+from libc.string cimport memcpy
+
 from .layer cimport Tables, kernels_of, round_up
 from .lines cimport goes_by_lines
 from .lines import margins_of_line
@@ -195,3 +199,63 @@ cdef class WinogradLines:
                         self.blocks[i].b, y + (4 * q * self.y_line + f) * itemsize, self.y_line, self.y_pixel,
                         min(4, n_lines - 4 * q), relu)
                 t += n
+
+
+cdef class WinogradChannel:
+    """Output of a 5x5 kernel on one channel; see the head of the file.
+
+    Parameters
+    ----------
+    kernels : capsule
+    size, out, before : 3 ints
+        Per axis, of the image, the result, whose lines have four pixels at least, and the margin.
+    n_filters : int
+        At least a vector of them.
+    x_line, y_line, y_pixel : int
+        Elements from line to line of the image, and from line to line and pixel to pixel of the result.
+    """
+
+    def __init__(self, kernels, *, size, out, before, n_filters, x_line, y_line, y_pixel):
+        cdef Py_ssize_t lanes, itemsize
+        self.k = kernels_of(kernels)
+        self.tables = Tables()
+        lanes, itemsize = self.k.lanes, self.k.itemsize
+        self.height, self.n_pixels, self.above, self.before = size[1], size[2], before[1], before[2]
+        self.n_filters, self.width = n_filters, out[2]
+        self.x_line, self.y_line, self.y_pixel = x_line, y_line, y_pixel
+        self.plane = plane_of(max(out[2] + 4, before[2] + size[2]) + 2 * lanes, itemsize)
+        self.points = self.tables.bytes((n_filters + 64) * 8 * 5 * itemsize)
+        self.u = self.tables.bytes((n_filters + lanes - 1) // lanes * lanes * 8 * 5 * itemsize)
+        self.scratch_size = round_up(8 * self.plane * itemsize)
+
+    cdef void prepare(self, const char *w) noexcept nogil:
+        """Transform the weights, (5, 5, 1, n_filters), and put together what a vector of filters takes."""
+        cdef Py_ssize_t i, f = 0, size = self.k.lanes * self.k.itemsize
+        cdef char *u = self.u
+        self.k.winograd_lines_weights(5, w, 5 * self.n_filters, False, self.points)
+        while f < self.n_filters:
+            f = min(f, self.n_filters - self.k.lanes)
+            for i in range(8 * 5):
+                memcpy(u, self.points + (i * self.n_filters + f) * self.k.itemsize, size)
+                u += size
+            f += self.k.lanes
+
+    cdef void run(self, const char *x, Py_ssize_t h, Py_ssize_t n_lines, const char *bias, char *y, bint relu,
+                  const char *ahead, Py_ssize_t n_ahead, char *scratch) noexcept nogil:
+        """Compute n_lines from line h on; x points at what the first tap of the first pixel sees. Meanwhile n_ahead
+        cache lines at `ahead` come into the second cache."""
+        cdef Py_ssize_t share, itemsize = self.k.itemsize
+        x += self.before * itemsize
+        h -= self.above
+        while n_lines > 0:
+            share = n_ahead * min(4, n_lines) // n_lines
+            self.k.channel_input(x, self.x_line, h, self.height, self.n_pixels, self.before, self.width + 4, scratch,
+                                 self.plane)
+            self.k.channel_lines(scratch, self.plane, self.u, self.n_filters, bias, y, self.y_line, self.y_pixel,
+                                 self.width, min(4, n_lines), relu, ahead, share)
+            ahead += 64 * share
+            n_ahead -= share
+            x += 4 * self.x_line * itemsize
+            y += 4 * self.y_line * itemsize
+            h += 4
+            n_lines -= 4

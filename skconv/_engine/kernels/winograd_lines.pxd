@@ -14,6 +14,13 @@ cdef extern from "winograd_lines.h" nogil:
                                             Py_ssize_t y_pixel, Py_ssize_t n_lines, int relu)
     Py_ssize_t line_points "skconv_line_points"(Py_ssize_t kernel) noexcept
     Py_ssize_t line_parts "skconv_line_parts"(Py_ssize_t kernel) noexcept
+    void channel_input "skconv_channel_input"(const real *x, Py_ssize_t line, Py_ssize_t first, Py_ssize_t height,
+                                              Py_ssize_t n, Py_ssize_t before, Py_ssize_t seen, real *v,
+                                              Py_ssize_t plane)
+    void channel_lines "skconv_channel_lines"(const real *v, Py_ssize_t plane, const real *u, Py_ssize_t n_filters,
+                                              const real *bias, real *y, Py_ssize_t line, Py_ssize_t pixel,
+                                              Py_ssize_t width, Py_ssize_t n_lines, int relu, const char *ahead,
+                                              Py_ssize_t n_ahead)
     void rows_transform "skconv_rows_transform"(Py_ssize_t kernel, const real *w, Py_ssize_t row, Py_ssize_t n_rows,
                                                 Py_ssize_t n, real *u, Py_ssize_t plane)
 
