@@ -19,6 +19,7 @@ from .convolution_forward cimport BLOCK_PIXELS, ForwardConvolution
 from .input_gradient import phases_of_axis
 from .input_gradient cimport InputGradient
 from .layer cimport SHARED_WORK, Pass, keep_masked, round_up
+from .lines import margins_of_line
 from .margins import kernel_rows_inside
 from .one_by_one cimport OneByOneGradients
 from .side_by_side cimport SideBySideGradient
@@ -30,6 +31,10 @@ cdef enum:
     MAX_DZ = 384 * 1024     # bytes of gradients of several samples, where the input's wants more than one
     FETCHED_BYTES = 1 << 19     # of x at most: a quarter of a second cache of 2 MiB
     SLOPE_PIXELS = 128          # of dz, two vectors of which then take a third of the first cache
+    SLOPE_CHANNELS = 8          # rows of one register tile at most: with fewer, rows of the kernel share tiles
+
+# Kernels whose rows are better off by slopes.h than by clipping.pyx, where both leave out the margin.
+SLOPES_FOR_CLIPS = (3, 5, 7)
 
 
 cdef struct Together:
@@ -84,6 +89,8 @@ cdef class Convolution(ForwardConvolution):
         Py_ssize_t n_slopes                 # rows of the kernel times channels: what its first tap sees
         Py_ssize_t *slope_terms             # (n_slopes,) in x
         Py_ssize_t *slope_rows              # (n_slopes,) in the gradient
+        Run *slope_lines                    # (blocks, rows of the kernel) lines on which these see the image, or NULL
+        bint[2] slope_margins               # as of LineByLine
         int32_t *mask                       # (n_channels, n_filters): all bits where connected, or NULL
         InputGradient by_phases             # unless Winograd's
         OneByOneGradients one_by_one        # in place of both products, or None
@@ -202,7 +209,7 @@ cdef class Convolution(ForwardConvolution):
                     self.x.size, self.out, self.kernel, self.stride, self.dilation, self.before))
             self.beside_offset = self.scratch_size
             self.scratch_size += self.beside_dw.sums_size
-        elif (self.learns and self.weight_block == self.out[1]
+        elif (self.learns and self.weight_block == self.out[1] and not self._slopes_leave_out_margins()
               and not (self.has_winograd_gradients or self.is_depthwise)):
             self.clipped_dw = clipping_of_weights(
                 self._kernels, size=self.x.size, out=self.out, kernel=self.kernel, stride=self.stride,
@@ -214,9 +221,7 @@ cdef class Convolution(ForwardConvolution):
         self.gradient_rows = self.tables.sizes(self.depth)
         for k in range(self.depth):
             self.gradient_rows[k] = k * self.n_filters
-        if (self.learns and n_pixels == self.n_products == self.stride[2] == self.dilation[2] == 1
-                and self.kernel[2] in (3, 5, 7) and self.out[2] >= 2 * self.kernel[2]
-                and self.clipped_dw is None and not (self.has_winograd_gradients or self.is_depthwise)):
+        if self.learns and n_pixels == 1 and self.clipped_dw is None and self._has_slopes():
             self._build_slopes()
         work = self.out[0] * self.out[1] * self.out[2] * self.depth * self.n_filters
         self.shares_forward |= work >= SHARED_WORK
@@ -224,9 +229,20 @@ cdef class Convolution(ForwardConvolution):
         if self.needs_dx:
             self.packed = self.tables.bytes((self.depth * self.n_filters + 64) * self.itemsize)
 
+    def _has_slopes(self):
+        """Whether slopes.h can compute the weights' gradient."""
+        return (self.n_products == self.stride[2] == self.dilation[2] == 1 and self.kernel[2] in (3, 5, 7)
+                and self.out[2] >= 2 * self.kernel[2] and not (self.has_winograd_gradients or self.is_depthwise))
+
+    def _slopes_leave_out_margins(self):
+        """Whether slopes.h computes all of it, and no taps on the margin, with tiles that are full."""
+        return (self._has_slopes() and self.n_gathered == self.kernel[0] == 1 and self.kernel[2] in SLOPES_FOR_CLIPS
+                and self.x.channels >= SLOPE_CHANNELS
+                and self.k.slope_columns(self.kernel[2], self.n_filters) == self.n_filters)
+
     def _build_slopes(self):
         """The weights' gradient by slopes.h, of as many filters as fill whole vectors."""
-        cdef Py_ssize_t k
+        cdef Py_ssize_t k, first, last
         self.slope_columns = self.k.slope_columns(self.kernel[2], self.n_filters)
         if self.slope_columns > 0 and self.n_gathered == 1:
             self.weight_block = max(1, min(self.out[1], SLOPE_PIXELS // self.out[2]))
@@ -237,6 +253,19 @@ cdef class Convolution(ForwardConvolution):
                 self.slope_terms[self.n_slopes] = self.x_terms[k]
                 self.slope_rows[self.n_slopes] = self.gradient_rows[k]
                 self.n_slopes += 1
+        self.slope_margins = margins_of_line(self.kernel[2], self.x.size[2], self.out[2], self.before[2])
+        inside = kernel_rows_inside(self.x.size, self.out, self.kernel, self.stride, self.dilation, self.before)
+        if inside is None or self.n_gathered > 1 or self.x.channels < SLOPE_CHANNELS:
+            return
+        self.slope_lines = self.tables.runs((self.out[1] + self.weight_block - 1) // self.weight_block
+                                            * self.n_kernel_rows)
+        k = 0
+        for first in range(0, self.out[1], self.weight_block):
+            last = min(first + self.weight_block, self.out[1])
+            for row in range(self.n_kernel_rows):
+                lines = [h - first for h in range(first, last) if inside[h][0] <= row < inside[h][1]]
+                self.slope_lines[k].a, self.slope_lines[k].b = (lines[0], lines[-1] + 1) if lines else (0, 0)
+                k += 1
 
     cdef void prepare(self, bint forward, bint backward) noexcept nogil:
         cdef Py_ssize_t tap, size = self.group_channels * self.n_filters * self.itemsize
@@ -390,6 +419,8 @@ cdef class Convolution(ForwardConvolution):
         cdef:
             const char *x = self.input(p, first)
             const char *dz_line
+            const Run *inside
+            Run every
             Product product = self.weight_product
             Py_ssize_t d, h, lines, i, line, at, g, f, skip, rest, done = 0
             Py_ssize_t slope = row * self.group_channels, term = slope * self.kernel[2]
@@ -412,9 +443,16 @@ cdef class Convolution(ForwardConvolution):
                                         p.gradients + self.gradient_offset, self.gradient_rows)
                     done = self.out[2]
                 elif self.slope_columns > 0:
-                    self.k.slopes(&product, self.kernel[2], n_slopes, self.slope_columns, x + at * self.itemsize,
-                                  self.slope_terms + slope, dz_line, p.gradients + self.gradient_offset,
-                                  self.slope_rows + slope, self.x.channels * self.n_filters)
+                    every = Run(0, product.n_runs)
+                    inside = self.slope_lines
+                    if inside != NULL:
+                        inside += h // self.weight_block * self.n_kernel_rows + row
+                    self.k.slopes(&product, self.kernel[2], 1 if inside == NULL else last_row - row,
+                                  &every if inside == NULL else inside,
+                                  n_slopes if inside == NULL else self.group_channels,
+                                  self.slope_columns, x + at * self.itemsize, self.slope_terms + slope, dz_line,
+                                  p.gradients + self.gradient_offset, self.slope_rows + slope,
+                                  self.x.channels * self.n_filters, self.slope_margins[0], self.slope_margins[1])
                 skip = self.slope_columns * self.itemsize
                 for g in range(self.n_products if done < self.out[2] and self.slope_columns < self.n_filters else 0):
                     f = g * self.group_filters * self.itemsize + skip

@@ -78,10 +78,11 @@ cdef void _convolve_lines(const Lines *p, Py_ssize_t n_lines, const void *x, con
     convolve_lines(p, n_lines, <const real *> x, <const real *> w, <const real *> bias, <real *> y, relu)
 
 
-cdef void _slopes(const Product *p, Py_ssize_t kernel, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A,
-                  const Py_ssize_t *a_rows, const void *B, void *C, const Py_ssize_t *c_rows,
-                  Py_ssize_t c_tap) noexcept nogil:
-    add_slopes(p, kernel, n_rows, n_columns, <const real *> A, a_rows, <const real *> B, <real *> C, c_rows, c_tap)
+cdef void _slopes(const Product *p, Py_ssize_t kernel, Py_ssize_t n_groups, const Run *lines, Py_ssize_t n_rows,
+                  Py_ssize_t n_columns, const void *A, const Py_ssize_t *a_rows, const void *B, void *C,
+                  const Py_ssize_t *c_rows, Py_ssize_t c_tap, bint left, bint right) noexcept nogil:
+    add_slopes(p, kernel, n_groups, lines, n_rows, n_columns, <const real *> A, a_rows, <const real *> B, <real *> C,
+               c_rows, c_tap, left, right)
 
 
 cdef void _plane_weights(const PlaneLines *p, const void *w, bint reverse, void *out) noexcept nogil:

@@ -175,9 +175,9 @@ cdef struct Kernels:
     void (*convolve_lines)(const Lines *p, Py_ssize_t n_lines, const void *x, const void *w, const void *bias, void *y,
                            bint relu) noexcept nogil
     Py_ssize_t (*least_line)(Py_ssize_t kernel, Py_ssize_t n_columns) noexcept nogil
-    void (*slopes)(const Product *p, Py_ssize_t kernel, Py_ssize_t n_rows, Py_ssize_t n_columns, const void *A,
-                   const Py_ssize_t *a_rows, const void *B, void *C, const Py_ssize_t *c_rows,
-                   Py_ssize_t c_tap) noexcept nogil
+    void (*slopes)(const Product *p, Py_ssize_t kernel, Py_ssize_t n_groups, const Run *lines, Py_ssize_t n_rows,
+                   Py_ssize_t n_columns, const void *A, const Py_ssize_t *a_rows, const void *B, void *C,
+                   const Py_ssize_t *c_rows, Py_ssize_t c_tap, bint left, bint right) noexcept nogil
     Py_ssize_t (*slope_columns)(Py_ssize_t kernel, Py_ssize_t n_columns) noexcept nogil
     void (*plane_weights)(const PlaneLines *p, const void *w, bint reverse, void *out) noexcept nogil
     void (*convolve_planes)(const PlaneLines *p, Py_ssize_t n_lines, const void *x, const void *w, const void *bias,
