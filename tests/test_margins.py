@@ -114,6 +114,35 @@ def test_gradients_of_large_maps_add_up(isa, size, kernel, n_channels, n_filters
     np.testing.assert_array_equal(gradient, sum(gradient for _, gradient in alone))
 
 
+@pytest.mark.parametrize(("n_channels", "n_filters"), [(8, 16), (11, 32), (9, 56)])
+@pytest.mark.parametrize(
+    ("size", "window"),
+    [
+        ((16, 16), {"kernel_size": 3, "padding": "same"}),
+        ((14, 14), {"kernel_size": 7, "padding": "same"}),
+        ((8, 18), {"kernel_size": 5, "padding": ((4, 0), (2, 1))}),
+        ((37, 15), {"kernel_size": (11, 5), "padding": ((9, 6), (1, 2)), "stride": (2, 1)}),
+        ((19, 20), {"kernel_size": (3, 7), "padding": (4, 4), "dilation": (3, 1)}),
+        ((2, 16, 17), {"kernel_size": (1, 3, 3), "padding": "same"}),
+        ((3, 5, 20), {"kernel_size": 3, "padding": "same"}),
+    ],
+    ids=str,
+)
+def test_weights_gradient_by_lines(isa, dtype, monkeypatch, size, window, n_channels, n_filters):
+    """Blocks of lines of which rows of the kernel see some, all, or none, on one thread and on several."""
+    rng = np.random.default_rng(0)
+    network = network_of(size, window, n_channels, n_filters, dtype, isa)
+    (operation,) = network.operations
+    fill_with_integers(network, rng)
+    x, dy = integers(rng, 2, *operation.in_shape), integers(rng, 2, *operation.out_shape)
+    expected = reference.conv_backward_weights(x, dy, operation.window.kernel_size, **geometry(operation.window))
+    for n_threads in (1, 3):
+        monkeypatch.setattr("skconv._network.effective_n_threads", lambda n=n_threads: n)
+        _, gradient = network.backward(x.astype(dtype), dy)
+        (dweights,), _ = network.arrays_of(gradient)
+        np.testing.assert_array_equal(dweights, expected)
+
+
 @pytest.mark.parametrize("size", range(1, 9))
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 def test_margins_of_a_line(size, kernel):
