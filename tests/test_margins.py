@@ -120,6 +120,8 @@ def test_gradients_of_large_maps_add_up(isa, size, kernel, n_channels, n_filters
     [
         ((16, 16), {"kernel_size": 3, "padding": "same"}),
         ((14, 14), {"kernel_size": 7, "padding": "same"}),
+        ((8, 8), {"kernel_size": 7, "padding": "same"}),  # several samples at a time, and fewer in the end
+        ((9, 6), {"kernel_size": 5, "padding": ((1, 3), (2, 2))}),
         ((8, 18), {"kernel_size": 5, "padding": ((4, 0), (2, 1))}),
         ((37, 15), {"kernel_size": (11, 5), "padding": ((9, 6), (1, 2)), "stride": (2, 1)}),
         ((19, 20), {"kernel_size": (3, 7), "padding": (4, 4), "dilation": (3, 1)}),
@@ -134,7 +136,7 @@ def test_weights_gradient_by_lines(isa, dtype, monkeypatch, size, window, n_chan
     network = network_of(size, window, n_channels, n_filters, dtype, isa)
     (operation,) = network.operations
     fill_with_integers(network, rng)
-    x, dy = integers(rng, 2, *operation.in_shape), integers(rng, 2, *operation.out_shape)
+    x, dy = integers(rng, 6, *operation.in_shape), integers(rng, 6, *operation.out_shape)
     expected = reference.conv_backward_weights(x, dy, operation.window.kernel_size, **geometry(operation.window))
     for n_threads in (1, 3):
         monkeypatch.setattr("skconv._network.effective_n_threads", lambda n=n_threads: n)

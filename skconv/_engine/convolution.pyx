@@ -31,10 +31,8 @@ cdef enum:
     MAX_DZ = 384 * 1024     # bytes of gradients of several samples, where the input's wants more than one
     FETCHED_BYTES = 1 << 19     # of x at most: a quarter of a second cache of 2 MiB
     SLOPE_PIXELS = 128          # of dz, two vectors of which then take a third of the first cache
-    SLOPE_CHANNELS = 8          # rows of one register tile at most: with fewer, rows of the kernel share tiles
-
-# Kernels whose rows are better off by slopes.h than by clipping.pyx, where both leave out the margin.
-SLOPES_FOR_CLIPS = (3, 5, 7)
+    SLOPE_CHANNELS = 6          # with fewer, which fill no register tile, rows of the kernel share tiles
+    SLOPE_ROWS = 16             # of the kernel at most that leave out lines
 
 
 cdef struct Together:
@@ -90,6 +88,7 @@ cdef class Convolution(ForwardConvolution):
         Py_ssize_t *slope_terms             # (n_slopes,) in x
         Py_ssize_t *slope_rows              # (n_slopes,) in the gradient
         Run *slope_lines                    # (blocks, rows of the kernel) lines on which these see the image, or NULL
+        Run *slope_runs                     # (rows of the kernel, gathered samples * lines), or NULL
         bint[2] slope_margins               # as of LineByLine
         int32_t *mask                       # (n_channels, n_filters): all bits where connected, or NULL
         InputGradient by_phases             # unless Winograd's
@@ -221,7 +220,8 @@ cdef class Convolution(ForwardConvolution):
         self.gradient_rows = self.tables.sizes(self.depth)
         for k in range(self.depth):
             self.gradient_rows[k] = k * self.n_filters
-        if self.learns and n_pixels == 1 and self.clipped_dw is None and self._has_slopes():
+        if (self.learns and n_pixels == 1 and self.clipped_dw is None and self._has_slopes()
+                and (self.out[2] >= 2 * self.kernel[2] or self._slopes_leave_out_margins())):
             self._build_slopes()
         work = self.out[0] * self.out[1] * self.out[2] * self.depth * self.n_filters
         self.shares_forward |= work >= SHARED_WORK
@@ -232,17 +232,17 @@ cdef class Convolution(ForwardConvolution):
     def _has_slopes(self):
         """Whether slopes.h can compute the weights' gradient."""
         return (self.n_products == self.stride[2] == self.dilation[2] == 1 and self.kernel[2] in (3, 5, 7)
-                and self.out[2] >= 2 * self.kernel[2] and not (self.has_winograd_gradients or self.is_depthwise))
+                and self.out[2] > self.kernel[2] and not (self.has_winograd_gradients or self.is_depthwise))
 
     def _slopes_leave_out_margins(self):
         """Whether slopes.h computes all of it, and no taps on the margin, with tiles that are full."""
-        return (self._has_slopes() and self.n_gathered == self.kernel[0] == 1 and self.kernel[2] in SLOPES_FOR_CLIPS
+        return (self._has_slopes() and self.kernel[0] == 1 and self.kernel[1] <= SLOPE_ROWS
                 and self.x.channels >= SLOPE_CHANNELS
                 and self.k.slope_columns(self.kernel[2], self.n_filters) == self.n_filters)
 
     def _build_slopes(self):
         """The weights' gradient by slopes.h, of as many filters as fill whole vectors."""
-        cdef Py_ssize_t k, first, last
+        cdef Py_ssize_t k, first, last, row, i, line
         self.slope_columns = self.k.slope_columns(self.kernel[2], self.n_filters)
         if self.slope_columns > 0 and self.n_gathered == 1:
             self.weight_block = max(1, min(self.out[1], SLOPE_PIXELS // self.out[2]))
@@ -255,7 +255,7 @@ cdef class Convolution(ForwardConvolution):
                 self.n_slopes += 1
         self.slope_margins = margins_of_line(self.kernel[2], self.x.size[2], self.out[2], self.before[2])
         inside = kernel_rows_inside(self.x.size, self.out, self.kernel, self.stride, self.dilation, self.before)
-        if inside is None or self.n_gathered > 1 or self.x.channels < SLOPE_CHANNELS:
+        if inside is None or self.x.channels < SLOPE_CHANNELS or self.n_kernel_rows > SLOPE_ROWS:
             return
         self.slope_lines = self.tables.runs((self.out[1] + self.weight_block - 1) // self.weight_block
                                             * self.n_kernel_rows)
@@ -266,6 +266,16 @@ cdef class Convolution(ForwardConvolution):
                 lines = [h - first for h in range(first, last) if inside[h][0] <= row < inside[h][1]]
                 self.slope_lines[k].a, self.slope_lines[k].b = (lines[0], lines[-1] + 1) if lines else (0, 0)
                 k += 1
+        if self.n_gathered == 1:
+            return
+        k = self.n_gathered * self.weight_block
+        self.slope_runs = self.tables.runs(self.n_kernel_rows * k)
+        for row in range(self.n_kernel_rows):
+            first, last = self.slope_lines[row].a, self.slope_lines[row].b
+            for i in range(self.n_gathered):
+                for line in range(first, last):
+                    self.slope_runs[row * k + i * (last - first) + line - first] = (
+                        self.weight_product.runs[i * self.weight_block + line])
 
     cdef void prepare(self, bint forward, bint backward) noexcept nogil:
         cdef Py_ssize_t tap, size = self.group_channels * self.n_filters * self.itemsize
@@ -419,12 +429,10 @@ cdef class Convolution(ForwardConvolution):
         cdef:
             const char *x = self.input(p, first)
             const char *dz_line
-            const Run *inside
-            Run every
             Product product = self.weight_product
             Py_ssize_t d, h, lines, i, line, at, g, f, skip, rest, done = 0
-            Py_ssize_t slope = row * self.group_channels, term = slope * self.kernel[2]
-            Py_ssize_t n_slopes = (last_row - row) * self.group_channels, n_terms = n_slopes * self.kernel[2]
+            Py_ssize_t term = row * self.group_channels * self.kernel[2]
+            Py_ssize_t n_terms = (last_row - row) * self.group_channels * self.kernel[2]
         for d in range(self.out[0]):
             h = 0
             while h < self.out[1]:
@@ -443,16 +451,8 @@ cdef class Convolution(ForwardConvolution):
                                         p.gradients + self.gradient_offset, self.gradient_rows)
                     done = self.out[2]
                 elif self.slope_columns > 0:
-                    every = Run(0, product.n_runs)
-                    inside = self.slope_lines
-                    if inside != NULL:
-                        inside += h // self.weight_block * self.n_kernel_rows + row
-                    self.k.slopes(&product, self.kernel[2], 1 if inside == NULL else last_row - row,
-                                  &every if inside == NULL else inside,
-                                  n_slopes if inside == NULL else self.group_channels,
-                                  self.slope_columns, x + at * self.itemsize, self.slope_terms + slope, dz_line,
-                                  p.gradients + self.gradient_offset, self.slope_rows + slope,
-                                  self.x.channels * self.n_filters, self.slope_margins[0], self.slope_margins[1])
+                    self._add_slopes(&product, h // self.weight_block, n, row, last_row, x + at * self.itemsize,
+                                     dz_line, p.gradients + self.gradient_offset)
                 skip = self.slope_columns * self.itemsize
                 for g in range(self.n_products if done < self.out[2] and self.slope_columns < self.n_filters else 0):
                     f = g * self.group_filters * self.itemsize + skip
@@ -469,6 +469,27 @@ cdef class Convolution(ForwardConvolution):
                                                lines // rest * self.out[2], self.n_filters, self.n_filters,
                                                p.gradients + self.bias_offset)
                 h += self.weight_block
+
+    cdef void _add_slopes(self, const Product *lines, Py_ssize_t block, Py_ssize_t n, Py_ssize_t row, Py_ssize_t last,
+                          const char *x, const char *dz, char *gradient) noexcept nogil:
+        """What a block of lines of n samples adds to the weights' gradient of rows `row` to `last` of the kernel."""
+        cdef:
+            Product product = lines[0]
+            const Run *inside = self.slope_lines + block * self.n_kernel_rows
+            Run[SLOPE_ROWS] seen            # of the runs
+            Py_ssize_t i, first, n_groups = 1, slope = row * self.group_channels
+        seen[0] = Run(0, product.n_runs)
+        if self.slope_lines != NULL:
+            n_groups = last - row
+            for i in range(n_groups):
+                first = inside[row + i].a
+                if self.slope_runs != NULL:
+                    product.runs = self.slope_runs
+                    first = (row + i) * self.n_gathered * self.weight_block
+                seen[i] = Run(first, first + n * (inside[row + i].b - inside[row + i].a))
+        self.k.slopes(&product, self.kernel[2], n_groups, seen, (last - row) * self.group_channels // n_groups,
+                      self.slope_columns, x, self.slope_terms + slope, dz, gradient, self.slope_rows + slope,
+                      self.x.channels * self.n_filters, self.slope_margins[0], self.slope_margins[1])
 
     cdef void _weights_gradient_by_tiles(self, const Pass *p, const Together *t, Py_ssize_t part,
                                          char *scratch) noexcept nogil:
