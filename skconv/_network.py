@@ -12,7 +12,7 @@ from ._engine.dense import COLUMNS_PER_TASK
 from ._losses import LOG_LOSS
 from ._memory import check_memory
 from ._operations import Convolution, Pad, Reshape, with_gradients
-from ._plan import SLACK, Plan, aligned_zeros
+from ._plan import SLACK, Plan, aligned_empty, aligned_zeros
 from ._steps import is_wide
 
 # Work worth a second thread: some 20 microseconds of multiply-adds, ten times what waking a thread costs.
@@ -272,7 +272,7 @@ class Network:
         if refuse is not None and not checks_x:
             refuse(X)  # the engine looks through values of the network's precision only
         if out is None:
-            out = np.empty((len(X), *self.out_shape), dtype=self.dtype)
+            out = aligned_empty((len(X), *self.out_shape), self.dtype)
         if not self.predict_into(out, X, softmax=softmax, checks_x=checks_x, checks_out=mend is not None):
             (refuse if checks_x else mend)(X if checks_x else out)
         return out
@@ -506,7 +506,7 @@ class Network:
         if all(type(operation) is Reshape for operation in self.operations):
             return np.array(dy, dtype=self.dtype).reshape(X.shape), np.zeros(0, dtype=self.dtype)
         dy = np.require(dy, dtype=self.dtype, requirements=["C", "A"])
-        dx = np.empty((n, *self.operations[0].in_shape), dtype=self.dtype)
+        dx = aligned_empty((n, *self.operations[0].in_shape), self.dtype)
         state = self.solver_state()
         n_threads = self.n_training_threads(n)
         plan = Plan(
@@ -542,7 +542,7 @@ class Network:
         if dy.shape[1:] != self.out_shape or dy.dtype != self.dtype or not dy.flags.c_contiguous:
             raise ValueError(f"dy must be C-contiguous {self.dtype} of shape (n, {str(self.out_shape)[1:]}")
         if out is None:
-            out = np.empty((n, *in_shape), dtype=self.dtype)
+            out = aligned_empty((n, *in_shape), self.dtype)
         if n == 0:
             return out
         n_threads = max(1, min(effective_n_threads(), n, n * self._sample_work // THREAD_WORK))

@@ -4,6 +4,8 @@ All choices are functions of shapes and precision alone, never of the machine or
 decides in which order gradients are added.
 """
 
+import math
+
 import numpy as np
 
 from ._algorithms import n_transformed, winograd_tiles
@@ -58,6 +60,8 @@ CLIPPED_CHUNK_BYTES = 1024 * 1024
 # of 32 KiB, one thread's and another's in turns, cost a tenth (14x14, 1 to 8, 3x3, two threads: 1.85 and 1.71 ms).
 LONE_CHUNK_BYTES = 128 * 1024
 LONE_TILES = 32
+# Smaller results are written to the first cache, and take as long as making an array of two.
+LEAST_ALIGNED_BYTES = 32 * 1024
 # Activations that predictions of a network with several stages may keep.
 STAGED_BYTES = 32 * 1024 * 1024
 MAX_STAGED = 256
@@ -375,3 +379,16 @@ def aligned_zeros(n, dtype):
     raw = np.zeros(n * dtype.itemsize + LINE, dtype=np.uint8)
     start = -raw.__array_interface__["data"][0] % LINE
     return raw[start : start + n * dtype.itemsize].view(dtype)
+
+
+def aligned_empty(shape, dtype):
+    """A new array for results; a large one begins with a cache line.
+
+    NumPy aligns to 16 bytes, and every vector of 64 bytes is then stored to two cache lines.
+    """
+    dtype = np.dtype(dtype)
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if n_bytes < LEAST_ALIGNED_BYTES:
+        return np.empty(shape, dtype)
+    raw = np.empty(n_bytes + LINE, dtype=np.uint8)
+    return np.ndarray(shape, dtype, buffer=raw, offset=-raw.__array_interface__["data"][0] % LINE)

@@ -536,3 +536,19 @@ def test_convolutions_that_stand_alone_go_in_small_chunks():
     assert chunk(same((32, 32, 32), 16)) == 1
     assert chunk(same((8, 8, 16), 64)) == 8
     assert chunk(same((8, 8, 16), 64), same((8, 8, 64), 16)) == 16
+
+
+def test_large_results_begin_with_a_cache_line():
+    """NumPy's begin 16 bytes behind one or anywhere: every vector would be stored to two lines."""
+    operation = convolution((28, 28, 3), 16, kernel_size=3, padding="same")
+    network = Network([operation])
+    x = np.ones((3, 28, 28, 3), np.float32)
+    kept = []  # so that memory is not handed out again
+    for n_bytes in range(16, 96, 16):
+        y = network.predict(x)
+        dx, _ = network.backward(np.ones((40, 28, 28, 3), np.float32), np.ones((40, 28, 28, 16), np.float32))
+        assert y.shape == (3, 28, 28, 16)
+        assert y.flags.c_contiguous and y.flags.writeable
+        assert y.ctypes.data % 64 == dx.ctypes.data % 64 == 0
+        kept += [y, dx, np.empty(n_bytes, np.uint8)]
+    assert network.predict(x[:0]).shape == (0, 28, 28, 16)
