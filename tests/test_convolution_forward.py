@@ -1,6 +1,7 @@
 """Any convolution: whatever way the engine takes for it, samples, threads and their number do not change a bit."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
@@ -58,3 +59,28 @@ def test_threads_and_other_samples_change_no_bit(operations, n, isa, dtype, data
     for other in results[1:]:
         for expected, found in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("isa", _engine.available_isas())
+@pytest.mark.parametrize(("n_channels", "kernel_size"), [(3, 3), (14, 3), (1, 5), (2, 7), (9, 7)])
+@pytest.mark.parametrize("n_filters", [17, 33, 48, 52, 64, 70])
+def test_other_filters_change_no_bit(isa, n_channels, kernel_size, n_filters):
+    """Lines go through blocks of filters tile by tile, or, with many weights, block by block: one, two or half empty
+    vectors of them."""
+    options = {"kernel_size": kernel_size, "padding": "same", "options": {"algorithm": "direct"}}
+    x = np.random.default_rng(0).standard_normal((2, 9, 23, n_channels)).astype("float32")
+
+    def results(columns):
+        operation = convolution((9, 23, n_channels), len(columns), "relu", **options)
+        network = Network([operation], isa=isa)
+        network.coefs[0][...] = coef[..., columns]
+        network.intercepts[0][...] = intercept[columns]
+        return network.predict(x)
+
+    rng = np.random.default_rng(1)
+    coef = rng.standard_normal((kernel_size, kernel_size, n_channels, n_filters)).astype("float32")
+    intercept = rng.standard_normal(n_filters).astype("float32")
+    together = results(np.arange(n_filters))
+    # The same filters from the last one on: each is in another block, and in another lane.
+    np.testing.assert_array_equal(results(np.arange(n_filters)[::-1])[..., ::-1], together)
+    assert len(np.unique(together)) > together.size // 4
