@@ -143,22 +143,59 @@ SKCONV_TRANSFORM skconv_line_at(int kernel, const skconv_vec *m, skconv_vec o[4]
         SKCONV_NO_UNROLL for (int i = 0; i < n; i++) __VA_ARGS__                                                      \
     }
 
+/* Addresses. A tile of six points has 36 values to read and 36 to write. Left to itself GCC computes all their addresses
+ * before the tile, more than there are registers, and keeps them in memory: 890 instructions, 311 of them on vectors.
+ * Here a pointer moves on along one axis, where GCC does not see it, and the other axis is a multiple of a step: 336
+ * instructions. Input 66 and 52 nanoseconds a vector, output 38 and 34, the weights' gradient's factors 50 and 42.
+ */
+#define SKCONV_HIDE(address) __asm__("" : "+r"(address))
+#define SKCONV_AT(address) (*(skconv_vec *)(address))
+#define SKCONV_READ(address) (*(const skconv_vec *)(address))
+
+typedef struct {
+    ptrdiff_t one, three, five, seven; /* bytes */
+} skconv_steps;
+
+__attribute__((always_inline)) static inline skconv_steps skconv_steps_of(ptrdiff_t n)
+{
+    skconv_steps s;
+    s.one = n * (ptrdiff_t)sizeof(skconv_real);
+    SKCONV_HIDE(s.one);
+    s.three = 3 * s.one;
+    s.five = 5 * s.one;
+    s.seven = 7 * s.one;
+    SKCONV_HIDE(s.three);
+    SKCONV_HIDE(s.five);
+    return s;
+}
+
+__attribute__((always_inline)) static inline ptrdiff_t skconv_step(const skconv_steps *s, int i)
+{
+    return i == 7 ? s->seven : i == 5 ? s->five : i % 3 == 0 ? i / 3 * s->three : i * s->one;
+}
+
 /* v[i, j] (planes apart) = B^T d B for one vector of channels. */
 SKCONV_TRANSFORM skconv_winograd_input(int kernel, const skconv_real *x, ptrdiff_t line, ptrdiff_t pixel,
                                        skconv_real *v, ptrdiff_t plane)
 {
     const int points = kernel + 3;
+    const skconv_steps lines = skconv_steps_of(line), planes = skconv_steps_of(plane);
     SKCONV_ALIGNED skconv_vec t[SKCONV_MOST_POINTS][SKCONV_MOST_POINTS];
     SKCONV_EACH(kernel, j, points, {
         skconv_vec d[SKCONV_MOST_POINTS], o[SKCONV_MOST_POINTS];
-        SKCONV_UNROLL for (int i = 0; i < points; i++) d[i] = *(const skconv_vec *)(x + i * line + j * pixel);
+        SKCONV_UNROLL for (int i = 0; i < points; i++)
+            d[i] = SKCONV_READ((const char *)x + skconv_step(&lines, i));
         skconv_line_bt(kernel, d, o);
         SKCONV_UNROLL for (int i = 0; i < points; i++) t[i][j] = o[i];
+        x += pixel;
+        SKCONV_HIDE(x);
     })
     SKCONV_EACH(kernel, i, points, {
         skconv_vec o[SKCONV_MOST_POINTS];
         skconv_line_bt(kernel, t[i], o);
-        SKCONV_UNROLL for (int j = 0; j < points; j++) *(skconv_vec *)(v + (points * i + j) * plane) = o[j];
+        SKCONV_UNROLL for (int j = 0; j < points; j++) SKCONV_AT((char *)v + skconv_step(&planes, j)) = o[j];
+        v += points * plane;
+        SKCONV_HIDE(v);
     })
 }
 
@@ -190,25 +227,33 @@ SKCONV_TRANSFORM skconv_winograd_output(int kernel, const skconv_real *m, ptrdif
                                         ptrdiff_t n_pixels, int relu)
 {
     const int points = kernel + 3;
+    const skconv_steps rows = skconv_steps_of(points * plane), pixels = skconv_steps_of(pixel);
     SKCONV_ALIGNED skconv_vec t[SKCONV_TILE_LINES][SKCONV_MOST_POINTS];
     const skconv_vec start = bias ? *(const skconv_vec *)bias : (skconv_vec){0};
     SKCONV_EACH(kernel, j, points, {
         skconv_vec d[SKCONV_MOST_POINTS], o[SKCONV_TILE_LINES];
-        SKCONV_UNROLL for (int i = 0; i < points; i++) d[i] = *(const skconv_vec *)(m + (points * i + j) * plane);
+        SKCONV_UNROLL for (int i = 0; i < points; i++)
+            d[i] = SKCONV_READ((const char *)m + skconv_step(&rows, i));
         skconv_line_at(kernel, d, o);
         SKCONV_UNROLL for (int i = 0; i < SKCONV_TILE_LINES; i++) t[i][j] = o[i];
+        m += plane;
+        SKCONV_HIDE(m);
     })
     SKCONV_EACH(kernel, i, SKCONV_TILE_LINES, {
         skconv_vec o[SKCONV_TILE_LINES];
+        if (i >= n_lines)
+            return;
         skconv_line_at(kernel, t[i], o);
         SKCONV_UNROLL for (int j = 0; j < SKCONV_TILE_LINES; j++)
         {
             skconv_vec r = o[j] + start;
             if (relu) /* r < 0 ? 0 : r keeps NaN */
                 r = (skconv_vec)((skconv_ivec)r & ~(r < (skconv_vec){0}));
-            if (i < n_lines && j < n_pixels)
-                *(skconv_vec *)(y + i * line + j * pixel) = r;
+            if (j < n_pixels)
+                SKCONV_AT((char *)y + skconv_step(&pixels, j)) = r;
         }
+        y += line;
+        SKCONV_HIDE(y);
     })
 }
 
@@ -247,19 +292,24 @@ SKCONV_TRANSFORM skconv_winograd_gradient_input(int kernel, const skconv_real *x
                                                 skconv_real *v, ptrdiff_t plane)
 {
     const int inputs = kernel + 1, side = kernel == 3 ? 4 : 7;
+    const skconv_steps lines = skconv_steps_of(line), planes = skconv_steps_of(plane);
     skconv_vec t[7][6];
     SKCONV_UNROLL for (int j = 0; j < inputs; j++)
     {
         skconv_vec d[6], o[7];
-        SKCONV_UNROLL for (int i = 0; i < inputs; i++) d[i] = *(const skconv_vec *)(x + i * line + j * pixel);
+        SKCONV_UNROLL for (int i = 0; i < inputs; i++) d[i] = SKCONV_READ((const char *)x + skconv_step(&lines, i));
         skconv_winograd_gradient_bt(kernel, d, o);
         SKCONV_UNROLL for (int i = 0; i < side; i++) t[i][j] = o[i];
+        x += pixel;
+        SKCONV_HIDE(x);
     }
     SKCONV_UNROLL for (int i = 0; i < side; i++)
     {
         skconv_vec o[7];
         skconv_winograd_gradient_bt(kernel, t[i], o);
-        SKCONV_UNROLL for (int j = 0; j < side; j++) *(skconv_vec *)(v + (side * i + j) * plane) = o[j];
+        SKCONV_UNROLL for (int j = 0; j < side; j++) SKCONV_AT((char *)v + skconv_step(&planes, j)) = o[j];
+        v += side * plane;
+        SKCONV_HIDE(v);
     }
 }
 
@@ -268,15 +318,18 @@ SKCONV_TRANSFORM skconv_winograd_gradient_input(int kernel, const skconv_real *x
 SKCONV_TRANSFORM skconv_winograd_dz(const skconv_real *dz, ptrdiff_t line, ptrdiff_t pixel, skconv_real *z,
                                     ptrdiff_t plane)
 {
+    const skconv_steps planes = skconv_steps_of(plane);
     const skconv_vec a = *(const skconv_vec *)dz, b = *(const skconv_vec *)(dz + pixel);
     const skconv_vec c = *(const skconv_vec *)(dz + line), d = *(const skconv_vec *)(dz + line + pixel);
     const skconv_vec left[4] = {a, a + c, a - c, c}, right[4] = {b, b + d, b - d, d};
     SKCONV_UNROLL for (int i = 0; i < 4; i++)
     {
-        *(skconv_vec *)(z + 4 * i * plane) = left[i];
-        *(skconv_vec *)(z + (4 * i + 1) * plane) = left[i] + right[i];
-        *(skconv_vec *)(z + (4 * i + 2) * plane) = left[i] - right[i];
-        *(skconv_vec *)(z + (4 * i + 3) * plane) = right[i];
+        SKCONV_AT(z) = left[i];
+        SKCONV_AT((char *)z + skconv_step(&planes, 1)) = left[i] + right[i];
+        SKCONV_AT((char *)z + skconv_step(&planes, 2)) = left[i] - right[i];
+        SKCONV_AT((char *)z + skconv_step(&planes, 3)) = right[i];
+        z += 4 * plane;
+        SKCONV_HIDE(z);
     }
 }
 
