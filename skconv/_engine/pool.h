@@ -47,7 +47,19 @@
     typedef SKCONV_VECTOR(skconv_real, BYTES) skconv_vec_##N;                                                         \
     typedef SKCONV_VECTOR(skconv_int, BYTES) skconv_ivec_##N;                                                         \
     typedef SKCONV_VECTOR(uint8_t, BYTES / sizeof(skconv_int)) skconv_bvec_##N;                                       \
+    typedef SKCONV_VECTOR(uint16_t, BYTES / sizeof(skconv_int) * 2) skconv_hvec_##N;                                  \
     typedef SKCONV_VECTOR(int32_t, BYTES / sizeof(skconv_int) * 4) skconv_wvec_##N;                                   \
+    /* Step by step: at once, GCC takes every byte by itself. */                                                      \
+    SKCONV_INLINE skconv_ivec_##N skconv_widen_##N(const uint8_t *x)                                                  \
+    {                                                                                                                 \
+        const skconv_hvec_##N h = __builtin_convertvector(*(const skconv_bvec_##N *)x, skconv_hvec_##N);              \
+        return __builtin_convertvector(__builtin_convertvector(h, skconv_wvec_##N), skconv_ivec_##N);                 \
+    }                                                                                                                 \
+    SKCONV_INLINE void skconv_narrow_##N(skconv_ivec_##N x, uint8_t *y)                                               \
+    {                                                                                                                 \
+        const skconv_wvec_##N w = __builtin_convertvector(x, skconv_wvec_##N);                                        \
+        *(skconv_bvec_##N *)y = __builtin_convertvector(__builtin_convertvector(w, skconv_hvec_##N), skconv_bvec_##N);\
+    }                                                                                                                 \
     SKCONV_INLINE skconv_vec_##N skconv_select_##N(skconv_ivec_##N take, skconv_vec_##N a, skconv_vec_##N b)          \
     {                                                                                                                 \
         return (skconv_vec_##N)(((skconv_ivec_##N)a & take) | ((skconv_ivec_##N)b & ~take));                          \
@@ -148,7 +160,7 @@
         }                                                                                                             \
         *(skconv_vec_##N *)y = best;                                                                                  \
         if (index)                                                                                                    \
-            *(skconv_bvec_##N *)index = __builtin_convertvector(at, skconv_bvec_##N);                                 \
+            skconv_narrow_##N(at, index);                                                                             \
         if (wide_index)                                                                                               \
             *(skconv_wvec_##N *)wide_index = __builtin_convertvector(at, skconv_wvec_##N);                            \
     }                                                                                                                 \
@@ -176,7 +188,7 @@
     SKCONV_INLINE void skconv_unmax_##N(const skconv_real *g, const uint8_t *index, const ptrdiff_t *taps,            \
                                         const int32_t *ids, int n_taps, int adds, skconv_real *dx)                    \
     {                                                                                                                 \
-        const skconv_ivec_##N at = __builtin_convertvector(*(const skconv_bvec_##N *)index, skconv_ivec_##N);         \
+        const skconv_ivec_##N at = skconv_widen_##N(index);                                                           \
         const skconv_ivec_##N gv = *(const skconv_ivec_##N *)g;                                                       \
         for (int s = 0; s < n_taps; s++) {                                                                            \
             const skconv_ivec_##N won = gv & (at == (skconv_int)ids[s] - (skconv_ivec_##N){0});                       \
@@ -482,6 +494,15 @@ static void skconv_max_line(const skconv_real *restrict x, ptrdiff_t step, ptrdi
                             const ptrdiff_t *restrict taps, const int32_t *restrict ids, int n_taps, ptrdiff_t n,
                             skconv_real *restrict y, uint8_t *restrict index, int32_t *restrict wide)
 {
+    if (n_taps == 4 && n % SKCONV_LANES == 0 && index && !wide) {
+        /* The most frequent case without all others' counters and pointers, which do not fit the registers. */
+        const ptrdiff_t at[4] = {taps[0], taps[1], taps[2], taps[3]};
+        const int32_t id[4] = {ids[0], ids[1], ids[2], ids[3]};
+        for (; n_pixels; n_pixels--, x += step)
+            for (ptrdiff_t f = 0; f < n; f += SKCONV_LANES, y += SKCONV_LANES, index += SKCONV_LANES)
+                skconv_max_full(x + f, at, id, 4, y, index, NULL);
+        return;
+    }
     SKCONV_FILL(skconv_max_line(block, 0, 1, rows, ids, n_taps, m, y + j, index ? index + j : NULL,
                                 wide ? wide + j : NULL))
     SKCONV_KNOWN(SKCONV_MAX_LINE)
@@ -523,6 +544,14 @@ static void skconv_unmax_line(const skconv_real *restrict g, const uint8_t *rest
 {
     if (adds) {
         for (; n_pixels; n_pixels--, dx += step, g += n, index += n) SKCONV_COVER_ONCE(n, SKCONV_UNMAX_ADD)
+        return;
+    }
+    if (n_taps == 4 && n % SKCONV_LANES == 0) {
+        const ptrdiff_t at[4] = {taps[0], taps[1], taps[2], taps[3]};
+        const int32_t id[4] = {ids[0], ids[1], ids[2], ids[3]};
+        for (; n_pixels; n_pixels--, dx += step)
+            for (ptrdiff_t f = 0; f < n; f += SKCONV_LANES, g += SKCONV_LANES, index += SKCONV_LANES)
+                skconv_unmax_full(g, index, at, id, 4, 0, dx + f);
         return;
     }
     const int side_by_side = n < SKCONV_LANES && skconv_are_side_by_side(taps, n_taps, step, n);
