@@ -552,3 +552,42 @@ def test_large_results_begin_with_a_cache_line():
         assert y.ctypes.data % 64 == dx.ctypes.data % 64 == 0
         kept += [y, dx, np.empty(n_bytes, np.uint8)]
     assert network.predict(x[:0]).shape == (0, 28, 28, 16)
+
+
+FIRST_LAYERS = {
+    "winograd": [(16, 3, "relu"), (16, 3, "relu"), (8, 3, "tanh")],
+    "pixels side by side": [(6, 5, "tanh"), (6, 5, "relu"), (16, 3, "relu"), (16, 3, "identity")],
+}
+
+
+@pytest.mark.parametrize("name", FIRST_LAYERS)
+@pytest.mark.parametrize("ends", ["pooling", "output"])
+def test_samples_pass_first_layers_one_by_one(isa, name, ends):
+    """Where maps are large. What a mini-batch gives is the sum of what its samples give, whose chunks are of one."""
+    shape, operations = (47, 46, 3), []
+    for n_filters, kernel_size, activation in FIRST_LAYERS[name]:
+        operations.append(convolution(shape, n_filters, activation, kernel_size=kernel_size, padding="same"))
+        shape = operations[-1].out_shape
+    if ends == "pooling":
+        operations.append(pool(shape, kernel_size=2))
+        operations.append(convolution(operations[-1].out_shape, 5, kernel_size=7, stride=7))
+        shape = operations[-1].out_shape
+    network = Network(operations, dtype="float64", isa=isa)
+    network.initialize(np.random.RandomState(0))
+    plan = network._take_trainer(36, 1)
+    assert plan.chunk > 1 and plan.engine.n_alone == 1 + len(FIRST_LAYERS[name])
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal((36, 47, 46, 3)), rng.standard_normal((36, *shape))
+    results = []
+    for n_threads in (1, 2):
+        network.n_training_threads = lambda batch_size, n_threads=n_threads: n_threads
+        results.append(network.backward(x, dy))
+    dx, gradient = results[0]
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+    expected = np.zeros_like(gradient)
+    for i in range(36):
+        one, part = network.backward(x[i : i + 1], dy[i : i + 1])
+        np.testing.assert_array_equal(dx[i : i + 1], one)
+        expected += part
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-12 * np.abs(expected).max())

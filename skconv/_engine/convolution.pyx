@@ -30,6 +30,8 @@ from .winograd cimport TILE_SIDE, Winograd, WinogradGradient
 cdef enum:
     MAX_DZ = 384 * 1024     # bytes of gradients of several samples, where the input's wants more than one
     FETCHED_BYTES = 1 << 19     # of x at most: a quarter of a second cache of 2 MiB
+    ALONE_BYTES = 96 * 1024     # of a map that eight samples would push out of a second cache of 2 MiB
+    ALONE_WEIGHTS = 256 * 1024  # at most: they are read for every sample
     SLOPE_PIXELS = 128          # of dz, two vectors of which then take a third of the first cache
     SLOPE_CHANNELS = 6          # with fewer, which fill no register tile, rows of the kernel share tiles
     SLOPE_ROWS = 16             # of the kernel at most that leave out lines
@@ -172,6 +174,10 @@ cdef class Convolution(ForwardConvolution):
             self.scratch_size = max(self.scratch_size, self.winograd_offset + self.winograd_dw.scratch_size)
             self.sums_offset = self.scratch_size
             self.scratch_size += self.winograd_dw.n_sums * self.winograd_dw.sums_size
+        self.goes_alone = (
+            self.n_together == self.n_grouped == 1 and self.n_taps > 1 and self.clipped is None
+            and max(self.x.values, self.y.values) * self.itemsize >= ALONE_BYTES
+            and self.depth * self.n_filters * self.itemsize * (4 if self.is_winograd else 1) <= ALONE_WEIGHTS)
         margins = any(self.dz_margin[axis] > 0 or extent[axis] > self.out[axis] for axis in range(3))
         self.reads_dy = not (margins or self.has_winograd_gradients or self.is_depthwise or pool is not None
                              or self.activation != IDENTITY)
@@ -306,7 +312,7 @@ cdef class Convolution(ForwardConvolution):
         fetched = fetched // 64 if self.learns and not self.x.is_data and fetched <= FETCHED_BYTES else 0
         if self.one_by_one is not None:
             self.one_by_one.begin(p.scratch + self.scratch_offset + self.beside_offset)
-        if self.beside_dw is not None:
+        if self.beside_dw is not None and p.before == 0:
             memset(p.scratch + self.scratch_offset + self.beside_offset, 0, self.beside_dw.sums_size)
         first = 0
         while first < p.n:
@@ -340,6 +346,8 @@ cdef class Convolution(ForwardConvolution):
             first += self.n_together
         if self.one_by_one is not None and self.learns:
             self.one_by_one.finish(p.scratch + self.scratch_offset + self.beside_offset, gradient)
+        if p.after > 0:
+            return
         if self.beside_dw is not None:
             self.beside_dw.finish(p.scratch + self.scratch_offset + self.beside_offset, gradient)
         if self.learns and self.has_winograd_gradients:
@@ -385,7 +393,7 @@ cdef class Convolution(ForwardConvolution):
     cdef Py_ssize_t _n_sums(self, const Pass *p) noexcept nogil:
         """Into how many sums Winograd's weights' gradient goes: where a slot is one sample, threads may share it. This
         depends on the mini-batch, not on the threads."""
-        return self.winograd_dw.n_sums if p.n == 1 else 1
+        return self.winograd_dw.n_sums if p.before + p.n + p.after == 1 else 1
 
     cdef void _share_out(self, Together *t, const Pass *p) noexcept nogil:
         """Into how many parts these samples' backward pass falls: rows of the kernel or sums, and lines."""
@@ -501,7 +509,7 @@ cdef class Convolution(ForwardConvolution):
         for d in range(self.out[0]):
             at = self._first_seen(d, 0)
             self.winograd_dw.add(x + at * self.itemsize, self.x.sample, t.dz + d * self.dz_depth * self.itemsize,
-                                 self.dz_sample, t.n, part, self._n_sums(p), t.first == 0 and d == 0,
+                                 self.dz_sample, t.n, part, self._n_sums(p), p.before + t.first + d == 0,
                                  scratch + self.scratch_offset + self.winograd_offset, sums)
 
     cdef void _input_gradient_by_tiles(self, const Pass *p, const Together *t, Py_ssize_t part, Py_ssize_t n_parts,

@@ -38,6 +38,7 @@ cdef enum:
     MAX_SLOTS = 16          # of a mini-batch: as many threads can share it
     SLACK = 64              # elements that register tiles may read past the end of a gradient
     BLOCK_WEIGHTS = 4096    # per task of the update
+    LEAST_ALONE = 3         # the input and two layers: one reads what the other has written
 
 cdef struct Block:
     Py_ssize_t weights      # element in the flat vector
@@ -66,7 +67,9 @@ cdef class Engine(Predictor):
     """
 
     cdef:
-        Py_ssize_t gradient_size
+        Py_ssize_t gradient_size    # bytes of a buffer for a chunk's
+        Py_ssize_t sample_size      # ... for a sample's
+        readonly Py_ssize_t n_alone     # first layers, through which a chunk's samples go one by one
         char *slots
         Py_ssize_t slot_samples
         Py_ssize_t slot_size
@@ -84,8 +87,14 @@ cdef class Engine(Predictor):
                  gradient_values, stage_values, slot_samples=8, slot_size=0, wide_size=0):
         cdef Py_ssize_t i
         self.gradient_size = round_up((chunk * gradient_values + 64) * (<Layer> layers[0]).itemsize)
+        while self.n_alone < stages[0][1] and (<Layer> layers[self.n_alone]).goes_alone:
+            self.n_alone += 1
+        if self.n_alone < LEAST_ALONE:
+            self.n_alone = 0
+        self.sample_size = round_up((gradient_values + 64) * (<Layer> layers[0]).itemsize) if self.n_alone > 0 else 0
         super().__init__(kernels, layers, stages, chunk=chunk, capacity=capacity, n_places=n_places,
-                         n_threads=n_threads, maps_size=maps_size, scratch_size=scratch_size + 2 * self.gradient_size)
+                         n_threads=n_threads, maps_size=maps_size,
+                         scratch_size=scratch_size + self.sample_size + 2 * self.gradient_size)
         self.slot_samples = slot_samples
         self.slot_size = slot_size
         if slot_size == 0:
@@ -142,30 +151,71 @@ cdef class Engine(Predictor):
             return b.dx
         return self.stages[stage].gradient
 
+    cdef void _take_one(self, const Pass *p, Py_ssize_t i, Pass *one) noexcept nogil:
+        """The pass of sample i of a chunk alone."""
+        one[0] = p[0]
+        one.n = 1
+        one.before, one.after = i, p.n - 1 - i
+        one.place += i
+        one.first += i
+        if p.order != NULL:
+            one.order += i
+        if p.out != NULL:
+            one.out += i * p.out_sample
+        one.dy += i * p.dy_sample
+
+    cdef void _forward_layers(self, Py_ssize_t first, Py_ssize_t last, const Pass *p) noexcept nogil:
+        """See Predictor. In training, large maps stay in the cache until the next layer has read them."""
+        cdef:
+            Pass one
+            Py_ssize_t i, alone = min(self.n_alone, last) if p.n > 1 and p.keep else 0
+        if first < alone:
+            for i in range(p.n):
+                self._take_one(p, i, &one)
+                Predictor._forward_layers(self, first, alone, &one)
+            first = alone
+        Predictor._forward_layers(self, first, last, p)
+
+    cdef bint _backward_layer(self, const Batch *b, Py_ssize_t stage, Py_ssize_t i, Py_ssize_t place, char *buffer,
+                              Pass *p) noexcept nogil:
+        """Back through layer i, with room for dx; False where nobody wants that."""
+        cdef double start = 0
+        if p.seconds != NULL:
+            start = skconv_seconds()
+        p.dx = NULL
+        if (<Layer> self.layer_pointers[i]).needs_dx:
+            p.dx_sample = (<Layer> self.layer_pointers[i]).x.values * self.k.itemsize
+            if i == 1:
+                p.dx = NULL if b.dx == NULL else b.dx + place * p.dx_sample
+            elif i == self.stages[stage].first:
+                p.dx = self._stage_gradient(b, stage) + place * self.stages[stage].row
+            else:
+                p.dx = buffer
+        (<Layer> self.layer_pointers[i]).backward(p)
+        if p.seconds != NULL:
+            p.seconds[2 * i + 1] += skconv_seconds() - start
+        p.dy = p.dx
+        p.dy_sample = p.dx_sample
+        return p.dx != NULL
+
     cdef void _backward_layers(self, const Batch *b, Py_ssize_t stage, Py_ssize_t place, Pass *p) noexcept nogil:
         """Back through a stage; p.dy is the gradient by its output, `place` the samples' place in the mini-batch."""
         cdef:
-            Py_ssize_t i, first = self.stages[stage].first
-            double start = 0
-        for i in range(self.stages[stage].last - 1, first - 1, -1):
-            if p.seconds != NULL:
-                start = skconv_seconds()
-            p.dx = NULL
-            if (<Layer> self.layer_pointers[i]).needs_dx:
-                p.dx_sample = (<Layer> self.layer_pointers[i]).x.values * self.k.itemsize
-                if i == 1:
-                    p.dx = NULL if b.dx == NULL else b.dx + place * p.dx_sample
-                elif i == first:
-                    p.dx = self._stage_gradient(b, stage) + place * self.stages[stage].row
-                else:
-                    p.dx = self._gradient_buffer(p, i)
-            (<Layer> self.layer_pointers[i]).backward(p)
-            if p.seconds != NULL:
-                p.seconds[2 * i + 1] += skconv_seconds() - start
-            if p.dx == NULL:
+            Pass one
+            char *buffer
+            Py_ssize_t i, sample, first = self.stages[stage].first, alone = self.n_alone if p.n > 1 else 0
+        for i in range(self.stages[stage].last - 1, max(first, alone) - 1, -1):
+            if not self._backward_layer(b, stage, i, place, self._gradient_buffer(p, i), p):
                 return
-            p.dy = p.dx
-            p.dy_sample = p.dx_sample
+        for sample in range(p.n if first < alone else 0):
+            self._take_one(p, sample, &one)
+            for i in range(alone - 1, first - 1, -1):
+                # One of the two buffers holds what reaches the chunk's other samples; a third one takes its turns.
+                buffer = self._gradient_buffer(p, i)
+                if (alone - i) & 1 == 0:
+                    buffer = p.scratch + self.scratch_size - 2 * self.gradient_size - self.sample_size
+                if not self._backward_layer(b, stage, i, place + sample, buffer, &one):
+                    break
 
     # ---- tasks -------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,8 @@ cdef struct Pass:
     char *gradients             # the slot's buffer
     Py_ssize_t slot             # its number, in training
     Py_ssize_t phase            # of the layer's forward pass over units
+    Py_ssize_t before           # samples of the chunk that are through the layer, and that are to come, where a chunk
+    Py_ssize_t after            # goes through it in several passes
     bint keep                   # whether a backward pass will follow
     bint training               # whether dropout drops and batch normalisation looks at the mini-batch
     uint64_t seed
@@ -104,6 +106,7 @@ cdef class Layer:
         bint needs_dx
         bint looks                  # through the data for what is not finite, while it computes
         bint needs_input_only       # in the backward pass: nothing of what the forward pass computed
+        bint goes_alone             # whether a chunk's samples go through one by one: nothing is gained by several
         bint shares_forward         # whether the forward pass of one sample is worth another thread's while
         bint shares_backward        # ... and whether parts of the backward pass are
         list _tables                # arrays that pointers of this layer point into

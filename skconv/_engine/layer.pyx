@@ -156,7 +156,8 @@ cdef class Layer:
 
     cdef bint is_shared(self, const Pass *p) noexcept nogil:
         """Whether threads share the forward pass."""
-        return p.job != NULL and p.n == 1 and self.shares_forward and self.n_units > 1 and self.n_phases == 1
+        return (p.job != NULL and p.n == 1 and p.before == p.after == 0 and self.shares_forward and self.n_units > 1
+                and self.n_phases == 1)
 
     cdef void share_forward(self, const Pass *p) noexcept nogil:
         self.share(p, NULL, min(self.n_units, MOST_SHARES))

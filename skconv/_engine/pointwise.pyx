@@ -26,6 +26,7 @@ cdef class Input(Layer):
         self.n_units = 0 if self.y.is_data else self.y.size[0] * self.y.size[1]
         self.own = FROM_FLOAT64 if self.itemsize == 8 else FROM_FLOAT32
         self.looks = mean is None and not self.y.is_data
+        self.goes_alone = True
         if mean is not None:
             # One value per element of a line, so that the loop over a line has no channels.
             dtype = np.float64 if self.itemsize == 8 else np.float32
