@@ -62,7 +62,7 @@
     }                                                                                                                 \
     SKCONV_INLINE skconv_vec_##N skconv_select_##N(skconv_ivec_##N take, skconv_vec_##N a, skconv_vec_##N b)          \
     {                                                                                                                 \
-        return (skconv_vec_##N)(((skconv_ivec_##N)a & take) | ((skconv_ivec_##N)b & ~take));                          \
+        return (skconv_vec_##N)((skconv_ivec_##N)b ^ (((skconv_ivec_##N)a ^ (skconv_ivec_##N)b) & take));             \
     }                                                                                                                 \
     SKCONV_INLINE skconv_vec_##N skconv_abs_##N(skconv_vec_##N a)                                                     \
     {                                                                                                                 \
@@ -154,9 +154,9 @@
         skconv_ivec_##N at = (skconv_int)ids[0] - (skconv_ivec_##N){0};                                               \
         for (int s = 1; s < n_taps; s++) {                                                                            \
             const skconv_vec_##N u = *(const skconv_vec_##N *)(x + taps[s]);                                          \
-            const skconv_ivec_##N take = (u > best) | ((u != u) & (best == best));                                    \
+            const skconv_ivec_##N take = ~(u <= best) & (best == best); /* so NaN wins, and the first one stays */    \
             best = skconv_select_##N(take, u, best);                                                                  \
-            at = (((skconv_int)ids[s] - (skconv_ivec_##N){0}) & take) | (at & ~take);                                 \
+            at ^= (((skconv_int)ids[s] - (skconv_ivec_##N){0}) ^ at) & take;                                          \
         }                                                                                                             \
         *(skconv_vec_##N *)y = best;                                                                                  \
         if (index)                                                                                                    \
