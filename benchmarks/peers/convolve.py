@@ -77,6 +77,7 @@ def skconv_forward(side, case, seed, n_threads):
 def skconv_gradients(side, case, seed, n_threads):
     """A layer in training with gradients by its output given: both gradients and no forward pass."""
     from skconv._network import Network, Plan, _address
+    from skconv._plan import aligned_empty
 
     x, w, dy = data(case, seed, gradients=True)
     n = len(x)
@@ -93,7 +94,7 @@ def skconv_gradients(side, case, seed, n_threads):
     settings = (0.0, 0.0, 0.0, 0.0, False, 0.0, 0.0)
 
     def backward():
-        dx = np.empty_like(x)
+        dx = aligned_empty(x.shape, x.dtype)
         plan.engine.train(
             x, order, bounds, None, n_threads=threads, solver=0, settings=settings, rates=rates, training=False,
             weights=_address(network._storage), state_1=_address(state.first), state_2=_address(state.second),
