@@ -76,7 +76,7 @@ def test_on_arm(precision, tmp_path):
         ("winograd.h", "0.125 * f + m[kernel == 5 ? 7 : 6]", "0.125 * f + m[6]"),
         ("winograd.h", "o[5] = (d[5] - d[3]) - 4 * (d[3] - d[1])", "o[5] = t[5]"),
         ("tile.h", "lines[f * line + j]", "lines[f * line]"),
-        ("pool.h", "(u > best) |", "(u >= best) |"),
+        ("pool.h", "~(u <= best)", "~(u < best)"),
         (
             "rows.h",
             "skconv_all_finite(seen, next - seen, largest)",
