@@ -23,9 +23,10 @@ LINE_PRODUCTS = {3: 6, 5: 8, 7: 14}  # of rows of taps for such a tile, by the r
 # the output of few channels as well, up to so many pairs of channel and filter.
 FEW_FILTERS = 8
 LINE_PAIRS = 191
-# It wants rows of so many terms (5x5 on 28x28, speed beside the direct sums', AVX-512 and AVX2: 1 -> 64 0.65 and 0.72,
-# 3 -> 16 1.11 and 1.49), lines of so many pixels, and at most so many products per row of taps that falls on the image,
-# which is all that the direct sums take (7x7, 6 -> 16 on 7x7 pixels, 0.76: 1.15 and 0.94; on 6x6, 0.89: 0.74 and 0.78).
+# It wants rows of so many terms (5x5 on 28x28, speed beside the direct sums', AVX-512 and AVX2: 3 -> 16 1.11 and 1.49;
+# 1 -> 64, whose sums did not stay in registers then, 0.65 and 0.72), lines of so many pixels, and at most so many
+# products per row of taps that falls on the image, which is all that the direct sums take (7x7, 6 -> 16 on 7x7 pixels,
+# 0.76: 1.15 and 0.94; on 6x6, 0.89: 0.74 and 0.78).
 LINE_TERMS = 12
 LINE_PIXELS = 7
 LINE_SHARE = 0.74
@@ -52,6 +53,7 @@ def choose_algorithm(operation):
     With up to 8 filters it goes down the image alone, line by line: kernels of 3, 5 or 7 rows, 3 channels at least, and
     lines enough for tiles of four. AVX-512 and AVX2: 28x28, 7x7, 6 -> 6 1.6 and 1.7 times as fast; 5x5, 3 -> 6 1.45 and
     1.5; 3x3, 3 -> 6 1.3 and 1.3, but 3 -> 8 1.3 and 0.83. The input's gradient of up to 8 channels goes so, too.
+    5x5 kernels on one channel with 16 filters or more go so with sums in registers (`is_one_channel`).
 
     Returns
     -------
@@ -141,7 +143,7 @@ def is_one_channel(operation):
     """Whether kernel, filters and lines are such that sums of one channel by lines stay in registers.
 
     28x28, 5x5, one thread, speed beside the direct sums', AVX-512 and AVX2: 1 -> 16 1.2 and 1.7, 1 -> 64 1.4 and 1.7.
-    It reads the image alone, too.
+    Like kernels for few filters, they read the image where it lies (`makes_zeros`).
     """
     return (
         operation.in_shape[-1] == 1

@@ -265,7 +265,7 @@ class Plan:
                 groups=operation.groups * step.repeats, connections=operation.connections,
                 max_samples=self.chunk if goes_back else 0, learns=step.learns,
                 is_winograd=step.is_winograd, by_winograd_lines=step.by_winograd_lines,
-                back_by_winograd_lines=step.back_by_winograd_lines,
+                is_one_channel=step.is_one_channel, back_by_winograd_lines=step.back_by_winograd_lines,
                 shares_vectors=operation.gradients_share_vectors, **index, **common,
             )  # fmt: skip
         if isinstance(operation, DenseProduct):
@@ -384,7 +384,8 @@ def aligned_zeros(n, dtype):
 def aligned_empty(shape, dtype):
     """A new array for results; a large one begins with a cache line.
 
-    NumPy aligns to 16 bytes, and every vector of 64 bytes is then stored to two cache lines.
+    NumPy aligns to 16 bytes, and every vector of 64 bytes is then stored to two cache lines. A large array is a view of
+    a longer one, so its ``resize`` refuses.
     """
     dtype = np.dtype(dtype)
     n_bytes = math.prod(shape) * dtype.itemsize

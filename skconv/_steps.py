@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._algorithms import is_winograd, makes_zeros, pays_back_by_lines, pays_by_lines, whole_tiles
+from ._algorithms import (
+    is_one_channel,
+    is_winograd,
+    makes_zeros,
+    pays_back_by_lines,
+    pays_by_lines,
+    whole_tiles,
+)
 from ._engine.margins import MAX_RESULTS, share_inside, taps_inside
 from ._geometry import in_3d, window_in_3d
 from ._operations import (
@@ -106,6 +113,7 @@ class Step:
     is_wide: bool = False
     is_winograd: bool = False
     by_winograd_lines: bool = False
+    is_one_channel: bool = False  # of these lines, whose sums then stay in registers
     back_by_winograd_lines: bool = False
     repeats: int = 1  # of every channel, by the step before
     x: MapLayout | None = None
@@ -176,6 +184,7 @@ def fuse(operations, segments, itemsize, statistics=None, blocks=None):
             step.activation = operation.activation
             step.is_winograd = isinstance(operation, Convolution) and is_winograd(operation)
             step.by_winograd_lines = isinstance(operation, Convolution) and pays_by_lines(operation)
+            step.is_one_channel = step.by_winograd_lines and is_one_channel(operation)
             step.back_by_winograd_lines = isinstance(operation, Convolution) and pays_back_by_lines(operation)
             step.is_wide = is_wide(operation, itemsize)
             if step.activation not in MONOTONE or (step.is_wide and step.activation != "identity"):

@@ -123,6 +123,8 @@ def test_gradients_of_large_maps_add_up(isa, size, kernel, n_channels, n_filters
         ((8, 8), {"kernel_size": 7, "padding": "same"}),  # several samples at a time, and fewer in the end
         ((9, 6), {"kernel_size": 5, "padding": ((1, 3), (2, 2))}),
         ((8, 18), {"kernel_size": 5, "padding": ((4, 0), (2, 1))}),
+        ((16, 16), {"kernel_size": 5, "padding": 1}),  # columns beside the image, too few to leave out
+        ((8, 8), {"kernel_size": 7, "padding": "full"}),  # more than lines leave out
         ((37, 15), {"kernel_size": (11, 5), "padding": ((9, 6), (1, 2)), "stride": (2, 1)}),
         ((19, 20), {"kernel_size": (3, 7), "padding": (4, 4), "dilation": (3, 1)}),
         ((2, 16, 17), {"kernel_size": (1, 3, 3), "padding": "same"}),

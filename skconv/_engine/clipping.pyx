@@ -18,7 +18,7 @@ bits are the same whichever way a sample goes.
 """
 from .layer cimport Tables, kernels_of
 from .lines cimport goes_by_lines
-from .margins import MAX_RESULTS, share_inside, shifts_inside, taps_inside
+from .margins import MAX_RESULTS, positions_inside, share_inside, shifts_inside, taps_inside
 from .table cimport ADD_TO_RESULT, START_AT_BIAS, START_AT_ZERO, Product, Run
 
 cdef enum:
@@ -195,15 +195,12 @@ def clipping_of_weights(kernels, *, size, out, kernel, stride, dilation, before,
     joined = -(-GRADIENT_CHAINS // (n_channels * vectors))
     if joined > kernel[2]:
         return None
-    # Of every tap, the first position that sees the image, and the one behind the last.
-    seen = [[[o for o, (first, end) in enumerate(axis) if first <= tap < end] for tap in range(n)]
-            for axis, n in zip(ranges, kernel, strict=True)]
-    lines, columns = ([(inside[0], inside[-1] + 1) if inside else None for inside in axis] for axis in seen[1:])
+    lines, columns = positions_inside(ranges[1], kernel[1]), positions_inside(ranges[2], kernel[2])
     parts = []
     for h, taps in enumerate(lines):
         for w in range(0, kernel[2], joined):
-            inside = [taps for taps in columns[w : w + joined] if taps is not None]
-            if taps is not None and inside:
+            inside = [taps for taps in columns[w : w + joined] if taps[1] > 0]
+            if taps[1] > 0 and inside:
                 parts.append((h * kernel[2] + w, len(columns[w : w + joined]), taps,
                               (min(first for first, _ in inside), max(end for _, end in inside))))
     return ClippedGradient(kernels, parts=parts, depths=ranges[0], n_taps=kernel[1] * kernel[2], n_together=n_together,

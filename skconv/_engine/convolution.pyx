@@ -8,7 +8,9 @@ Backward keeps of the forward pass: y, and one uint8 per pooled value (which tap
 
 3x3 and 5x5 kernels of 16 channels that Winograd's algorithm computes have both gradients by it, too (winograd.pyx),
 those of 5 and 7 rows the input's along one axis (winograd_lines.pyx), and 1x1 kernels have some of their own
-(one_by_one.pyx).  Where few filters leave most of a vector empty, several pixels share one (side_by_side.pyx).
+(one_by_one.pyx).  Where few filters leave most of a vector empty, several pixels share one (side_by_side.pyx).  The
+weights' gradient of 3, 5 or 7 taps a row goes by lines (slopes.h), and of several samples whose taps fall on the margin
+by products that leave these out (clipping.pyx).
 """
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
@@ -19,8 +21,8 @@ from .convolution_forward cimport BLOCK_PIXELS, ForwardConvolution
 from .input_gradient import phases_of_axis
 from .input_gradient cimport InputGradient
 from .layer cimport SHARED_WORK, Pass, keep_masked, round_up
-from .lines import margins_of_line
-from .margins import kernel_rows_inside
+from .lines import leaves_out_margins, margins_of_line
+from .margins import kernel_rows_inside, positions_inside
 from .one_by_one cimport OneByOneGradients
 from .side_by_side cimport SideBySideGradient
 from .table cimport ADD_TO_RESULT, IDENTITY, Clip, Product, Run
@@ -101,11 +103,12 @@ cdef class Convolution(ForwardConvolution):
 
     def __init__(self, kernels, x, y, *, window, out, activation, pool=None, index_origin=0, index_sample=0,
                  max_samples=0, groups=1, connections=None, learns=True, is_winograd=False, by_winograd_lines=False,
-                 back_by_winograd_lines=False, shares_vectors=False, is_output=False, needs_dx=True):
+                 is_one_channel=False, back_by_winograd_lines=False, shares_vectors=False, is_output=False,
+                 needs_dx=True):
         super().__init__(kernels, x, y, window=window, out=out, activation=activation, pool=pool,
                          index_origin=index_origin, index_sample=index_sample, groups=groups, is_winograd=is_winograd,
-                         by_winograd_lines=by_winograd_lines, shares_vectors=shares_vectors, is_output=is_output,
-                         needs_dx=needs_dx)
+                         by_winograd_lines=by_winograd_lines, is_one_channel=is_one_channel,
+                         shares_vectors=shares_vectors, is_output=is_output, needs_dx=needs_dx)
         self.learns = learns
         self.back_by_winograd_lines = back_by_winograd_lines
         self.needs_input_only = pool is None and activation == IDENTITY
@@ -244,13 +247,16 @@ cdef class Convolution(ForwardConvolution):
         """Whether slopes.h computes all of it, and no taps on the margin, with tiles that are full."""
         return (self._has_slopes() and self.kernel[0] == 1 and self.kernel[1] <= SLOPE_ROWS
                 and self.x.channels >= SLOPE_CHANNELS
-                and self.k.slope_columns(self.kernel[2], self.n_filters) == self.n_filters)
+                and self.k.slope_columns(self.kernel[2], self.n_filters) == self.n_filters
+                and leaves_out_margins(self.x.size, self.out, self.kernel, self.stride, self.dilation, self.before))
 
     def _build_slopes(self):
         """The weights' gradient by slopes.h, of as many filters as fill whole vectors."""
         cdef Py_ssize_t k, first, last, row, i, line
         self.slope_columns = self.k.slope_columns(self.kernel[2], self.n_filters)
-        if self.slope_columns > 0 and self.n_gathered == 1:
+        if self.slope_columns == 0:
+            return
+        if self.n_gathered == 1:
             self.weight_block = max(1, min(self.out[1], SLOPE_PIXELS // self.out[2]))
         self.slope_terms = self.tables.sizes(self.depth // self.kernel[2])
         self.slope_rows = self.tables.sizes(self.depth // self.kernel[2])
@@ -268,9 +274,8 @@ cdef class Convolution(ForwardConvolution):
         k = 0
         for first in range(0, self.out[1], self.weight_block):
             last = min(first + self.weight_block, self.out[1])
-            for row in range(self.n_kernel_rows):
-                lines = [h - first for h in range(first, last) if inside[h][0] <= row < inside[h][1]]
-                self.slope_lines[k].a, self.slope_lines[k].b = (lines[0], lines[-1] + 1) if lines else (0, 0)
+            for seen in positions_inside(inside[first:last], self.n_kernel_rows):
+                self.slope_lines[k].a, self.slope_lines[k].b = seen
                 k += 1
         if self.n_gathered == 1:
             return

@@ -32,6 +32,7 @@ cdef class ForwardConvolution(Layer):
         int activation
         bint is_winograd
         bint by_winograd_lines
+        bint is_one_channel                 # and in registers
         WinogradLines winograd_lines        # for z, or None
         WinogradChannel winograd_channel    # for z, or None
         bint has_winograd_gradients

@@ -61,13 +61,15 @@ cdef class ForwardConvolution(Layer):
     by_winograd_lines : bool
         Whether to use it for the output along one axis in place of two, whole lines at a time; x must then have a
         margin for whole tiles of four lines.
+    is_one_channel : bool
+        Whether it does so in registers, as `_algorithms.is_one_channel` tells, and reads the image alone.
     shares_vectors : bool
         Whether neighbouring pixels may share vectors, and what is not finite then reach a pixel's neighbours.
     """
 
     def __init__(self, kernels, x, y, *, window, out, activation, pool=None, index_origin=0, index_sample=0,
-                 groups=1, is_winograd=False, by_winograd_lines=False, shares_vectors=False, is_output=False,
-                 needs_dx=True):
+                 groups=1, is_winograd=False, by_winograd_lines=False, is_one_channel=False, shares_vectors=False,
+                 is_output=False, needs_dx=True):
         super().__init__(kernels, x, y, is_output=is_output, needs_dx=needs_dx)
         cdef int axis
         for axis in range(3):
@@ -89,6 +91,7 @@ cdef class ForwardConvolution(Layer):
         self.index_sample = index_sample
         self.is_winograd = is_winograd and not by_winograd_lines
         self.by_winograd_lines = by_winograd_lines
+        self.is_one_channel = is_one_channel
         # With fewer channels the transforms of the gradients cost more than their products.
         self.has_winograd_gradients = is_winograd and self.x.channels >= LEAST_CHANNELS
         self.shares_vectors = (shares_vectors and not (self.has_winograd_gradients or self.is_depthwise)
@@ -176,7 +179,7 @@ cdef class ForwardConvolution(Layer):
         if by_planes:
             self.planes_offset = self.scratch_size
             self.scratch_size += (self.planes or self.winograd_planes).scratch_size
-        elif self.by_winograd_lines and self._is_one_channel():
+        elif self.is_one_channel:
             self.winograd_channel = WinogradChannel(
                 self._kernels, size=self.x.size, out=self.out, before=self.before, n_filters=self.n_filters,
                 x_line=self.x.line_stride, y_line=line, y_pixel=pixel)
@@ -234,11 +237,6 @@ cdef class ForwardConvolution(Layer):
             return 1
         return pixels_per_vector(self.k.lanes, n_columns, self.kernel[2], width,
                                  self.kernel[0] * self.kernel[1] * depth, is_gradient)
-
-    def _is_one_channel(self):
-        """Whether Winograd's algorithm by lines finds what registers hold; see `_algorithms.is_one_channel`."""
-        return (self.x.channels == 1 and self.kernel[1] == self.kernel[2] == 5 and self.n_filters >= 16
-                and self.out[2] >= 4)
 
     def _kernel_rows(self):
         """Where the rows of the kernel lie in x."""

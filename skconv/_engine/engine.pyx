@@ -69,7 +69,8 @@ cdef class Engine(Predictor):
     cdef:
         Py_ssize_t gradient_size    # bytes of a buffer for a chunk's
         Py_ssize_t sample_size      # ... for a sample's
-        readonly Py_ssize_t n_alone     # first layers, through which a chunk's samples go one by one
+        # First layers, through which a chunk's samples go one by one: 0 switches it off, with the same bits.
+        public Py_ssize_t n_alone
         char *slots
         Py_ssize_t slot_samples
         Py_ssize_t slot_size

@@ -17,6 +17,16 @@ def taps_inside(size, out, kernel, stride, dilation, before):
     return ranges
 
 
+def positions_inside(ranges, n_taps):
+    """The other way round: for every tap, the range of positions (first, last + 1) that see it, (0, 0) if none does.
+
+    >>> positions_inside([(1, 3), (0, 3), (0, 3), (0, 2)], 3), positions_inside([(1, 2)], 2)
+    ([(1, 4), (0, 4), (0, 3)], [(0, 0), (0, 1)])
+    """
+    seen = ([o for o, (first, end) in enumerate(ranges) if first <= tap < end] for tap in range(n_taps))
+    return [(positions[0], positions[-1] + 1) if positions else (0, 0) for positions in seen]
+
+
 def shifts_inside(size, n, first, shifts):
     """Of one axis of a gradient: the range of taps whose position first + i - shift lies on dz, for every i < n.
 

@@ -4,8 +4,9 @@
  *
  * Such products are as fast as memory is, if nothing else costs time: a tile takes a few pixels through all filters
  * before the next, so that x and y are read and written once, from front to back; addresses need no tables; and x is
- * fetched ahead, because the lines that a tile's pixels read in turns are no pattern for the hardware. The weights must
- * stay in the first cache meanwhile: 16 KiB of them at most (convolution.pyx).
+ * fetched ahead, because the lines that a tile's pixels read in turns are no pattern for the hardware. So is y where
+ * channels are few, because a store waits for what the line held. The weights must stay in the first cache meanwhile: 16
+ * KiB of them at most (convolution.pyx).
  *
  * Filters that do not fill the last vector, or half of one, are stored with what lies behind them: columns of the next
  * pixels, which are written later. Therefore the last vector of a row comes first, and the last pixels of all are stored

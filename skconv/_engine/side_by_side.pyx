@@ -24,6 +24,7 @@ the margin. Pixels behind the last whole group are summed the plain way.
 from libc.string cimport memcpy
 
 from .layer cimport Tables, kernels_of, n_alike, round_up
+from .margins import positions_inside
 from .table cimport ADD_TO_RESULT, START_AT_BIAS, START_AT_ZERO, Product, Run
 
 cdef enum:
@@ -192,9 +193,8 @@ cdef class SideBySideGradient:
             self.sum_rows[i] = i * self.k.lanes
         if kernel_rows is not None and length >= LEAST_ROWS:
             self.seen = self.tables.runs(self.n_kernel_rows)
-            for i in range(self.n_kernel_rows):
-                lines = [line for line, (first, end) in enumerate(kernel_rows) if first <= i < end] or [0, -1]
-                self.seen[i].a, self.seen[i].b = lines[0], lines[-1] + 1
+            for i, (first, end) in enumerate(positions_inside(kernel_rows, self.n_kernel_rows)):
+                self.seen[i].a, self.seen[i].b = first, end
 
     cdef void add(self, const Product *plain, Py_ssize_t h, Py_ssize_t r, Py_ssize_t last, const char *x,
                   const char *dz, char *sums) noexcept nogil:

@@ -16,8 +16,8 @@
  * channels: 2.0 to 2.8 times, of one channel 4.1 to 4.4; of two axes, F(4x4, 3x3), 2.2 to 4.8 times.
  *
  * B^T, G and A^T are those of one axis in winograd.h. `kernel` is 3, 5 or 7; callers name it as a constant, and every
- * transform is inlined. Points are in the order above,
- * infinity last. One that is added to all four lines with the same factor, one, is point 1: an intercept goes there.
+ * transform is inlined. Points are in the order above, infinity last. One that is added to all four lines with the same
+ * factor, one, is point 1: an intercept goes there.
  */
 #ifndef SKCONV_WINOGRAD_LINES_H
 #define SKCONV_WINOGRAD_LINES_H
@@ -247,8 +247,8 @@ static void skconv_channel_input(const skconv_real *restrict x, ptrdiff_t line, 
 }
 
 /* n_lines, four at most, of `width` pixels, at least four, and n_filters, at least a vector, from transformed lines.
- * u: (blocks, points, taps, LANES), the last block ends with the last filter. Meanwhile n_ahead cache
- * lines at `ahead` come into the second cache. */
+ * u: (blocks, points, taps, LANES), the last block ends with the last filter. Meanwhile n_ahead cache lines at `ahead`
+ * come into the second cache. */
 static void skconv_channel_lines(const skconv_real *restrict v, ptrdiff_t plane, const skconv_real *restrict u,
                                  ptrdiff_t n_filters, const skconv_real *restrict bias, skconv_real *restrict y,
                                  ptrdiff_t line, ptrdiff_t pixel, ptrdiff_t width, ptrdiff_t n_lines, int relu,

@@ -7,8 +7,8 @@ back.
 
 5x5 kernels on one channel do all this in registers, from the image where it lies (WinogradChannel).
 
-The result differs from the direct sum by rounding, less than by tiles along both axes (winograd.pyx): tests hold it to
-4 * sqrt(terms) * eps times the largest sum of magnitudes.
+Results differ from the direct sum by rounding, less than by tiles along both axes (winograd.pyx): tests hold them to
+8 * sqrt(terms) * eps times the largest result.
 """
 from libc.string cimport memcpy
 
@@ -224,7 +224,7 @@ cdef class WinogradChannel:
         self.n_filters, self.width = n_filters, out[2]
         self.x_line, self.y_line, self.y_pixel = x_line, y_line, y_pixel
         self.plane = plane_of(max(out[2] + 4, before[2] + size[2]) + 2 * lanes, itemsize)
-        self.points = self.tables.bytes((n_filters + 64) * 8 * 5 * itemsize)
+        self.points = self.tables.bytes((n_filters * 8 * 5 + 64) * itemsize)
         self.u = self.tables.bytes((n_filters + lanes - 1) // lanes * lanes * 8 * 5 * itemsize)
         self.scratch_size = round_up(8 * self.plane * itemsize)
 
