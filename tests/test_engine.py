@@ -1,12 +1,18 @@
-"""Which instruction set, how many threads: in processes of their own, because both are decided once."""
+"""Which instruction set, how many threads: in processes of their own, because both are decided once. Below, how samples
+pass the first layers."""
 
+import math
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from builders import convolution, pool
 from skconv import _engine
+from skconv._losses import Loss
+from skconv._network import Network
 
 DIGEST = """
 import hashlib
@@ -149,3 +155,77 @@ with ThreadPoolExecutor(16) as pool:
 print(all(np.array_equal(result, expected) for result in results))
 """
     assert output_of(script) == ["True"]
+
+
+FIRST_LAYERS = {
+    "winograd": [(16, 3, "relu"), (16, 3, "relu"), (8, 3, "tanh")],
+    "pixels side by side": [(6, 5, "tanh"), (6, 5, "relu"), (16, 3, "relu"), (16, 3, "identity")],
+}
+
+
+def network_of_large_maps(name, ends, isa):
+    """Whose samples pass the layers of this name one by one; they end in a pooling, or in the output."""
+    shape, operations = (47, 46, 3), []
+    for n_filters, kernel_size, activation in FIRST_LAYERS[name]:
+        operations.append(convolution(shape, n_filters, activation, kernel_size=kernel_size, padding="same"))
+        shape = operations[-1].out_shape
+    if ends == "pooling":
+        operations.append(pool(shape, kernel_size=2))
+        operations.append(convolution(operations[-1].out_shape, 5, kernel_size=7, stride=7))
+        shape = operations[-1].out_shape
+    network = Network(operations, dtype="float64", isa=isa)
+    network.initialize(np.random.RandomState(0))
+    return network
+
+
+def take_trainer(network, n_samples, name):
+    """Its trainer on one thread, which is to let samples pass the layers of this name one by one."""
+    network.n_training_threads = lambda batch_size: 1
+    plan = network._take_trainer(n_samples, 1)
+    assert plan.chunk > 1 and plan.engine.n_alone == 1 + len(FIRST_LAYERS[name])
+    return plan
+
+
+@pytest.mark.parametrize("name", FIRST_LAYERS)
+@pytest.mark.parametrize("ends", ["pooling", "output"])
+def test_samples_pass_first_layers_one_by_one(isa, name, ends):
+    """Where maps are large. What a mini-batch gives is the sum of what its samples give, whose chunks are of one."""
+    network = network_of_large_maps(name, ends, isa)
+    take_trainer(network, 36, name)
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal((36, 47, 46, 3)), rng.standard_normal((36, *network.out_shape))
+    results = []
+    for n_threads in (1, 2):
+        network.n_training_threads = lambda batch_size, n_threads=n_threads: n_threads
+        results.append(network.backward(x, dy))
+    dx, gradient = results[0]
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+    expected = np.zeros_like(gradient)
+    for i in range(36):
+        one, part = network.backward(x[i : i + 1], dy[i : i + 1])
+        np.testing.assert_array_equal(dx[i : i + 1], one)
+        expected += part
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", FIRST_LAYERS)
+@pytest.mark.parametrize("ends", ["pooling", "output"])
+def test_samples_one_by_one_change_no_bit(isa, name, ends):
+    """Beside chunks that stay together."""
+    network = network_of_large_maps(name, ends, isa)
+    plan = take_trainer(network, 21, name)
+    rng = np.random.default_rng(0)
+    x, targets = rng.standard_normal((21, 47, 46, 3)), rng.standard_normal((21, math.prod(network.out_shape)))
+    gradients = []
+    for n_alone in (plan.engine.n_alone, 0):
+        plan.engine.n_alone = n_alone
+        state = network.solver_state()
+        network.train(
+            x, targets, np.arange(21), np.array([0, 21]), state=state, solver="gradient",
+            rates=np.zeros(1), settings=(0.0, 0.0, 0.0, 0.0, False), loss=Loss("squared_error"), n_threads=1,
+        )  # fmt: skip
+        assert network._take_trainer(21, 1) is plan
+        gradients.append(state.first.copy())
+    np.testing.assert_array_equal(*gradients)
+    assert np.abs(gradients[0]).max() > 0

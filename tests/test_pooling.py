@@ -204,6 +204,11 @@ def readers():
         "lines, full": [
             convolution((6, 20, 3), 16, "relu", options={"algorithm": "direct"}, kernel_size=5, padding="full")
         ],
+        "one channel": [convolution((9, 23, 1), 17, "relu", kernel_size=5, padding="same")],
+        "one channel, pool": [
+            convolution((9, 23, 1), 16, "tanh", kernel_size=5, padding="same"),
+            pool((9, 23, 16), kernel_size=2),
+        ],
         "same": [convolution(shape, 33, "relu", kernel_size=3, padding="same")],  # Winograd: wants a margin
         "winograd": [convolution(shape, 33, "relu", options={"algorithm": "winograd"}, kernel_size=3)],
         "winograd, 5x5": [convolution(shape, 33, "relu", options={"algorithm": "winograd"}, kernel_size=5)],

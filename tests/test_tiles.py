@@ -75,6 +75,9 @@ def test_on_arm(precision, tmp_path):
         ("winograd.h", "o[6] = d[5] - d[4]", "o[6] = d[5] + d[4]"),
         ("winograd.h", "0.125 * f + m[kernel == 5 ? 7 : 6]", "0.125 * f + m[6]"),
         ("winograd.h", "o[5] = (d[5] - d[3]) - 4 * (d[3] - d[1])", "o[5] = t[5]"),
+        ("winograd_lines.h", "(skconv_real)0.25 * s", "(skconv_real)0.5 * s"),
+        ("winograd_lines.h", "first + q >= height", "first + q > height"),
+        ("winograd_lines.h", "f < n_filters - SKCONV_LANES ? f :", "f < n_filters - SKCONV_LANES ? f - 1 :"),
         ("tile.h", "lines[f * line + j]", "lines[f * line]"),
         ("pool.h", "~(u <= best)", "~(u < best)"),
         (

@@ -252,6 +252,50 @@ static void check_winograd_lines(int kernel, int n)
     }
 }
 
+/* One channel, from the image where it lies: four lines that may begin above it or end below it. */
+static void check_winograd_channel(int n_filters, int n, int height, int first)
+{
+    static skconv_real x[SIZE], w[SIZE], v[SIZE], u[SIZE], points[SIZE], bias[MAX_COLUMNS], y[SIZE], expected[SIZE];
+    const ptrdiff_t before = draw(6), width = 4 + draw(n), line = n + 3, pixel = n_filters + 2;
+    const ptrdiff_t y_line = (width + 1) * pixel, widest = width + 4 > before + n ? width + 4 : before + n;
+    const ptrdiff_t plane = widest + 2 * SKCONV_LANES;
+    const skconv_real *image = x + 8 * line;
+    skconv_real *block = u;
+    fill(x, SIZE);
+    fill(w, 5 * 5 * n_filters);
+    fill(bias, n_filters);
+    fill(v, SIZE);
+    skconv_rows_transform(5, w, 5 * n_filters, 5, 5 * n_filters, points, 5 * n_filters);
+    for (int f = 0; f < n_filters; f += SKCONV_LANES) {
+        f = f < n_filters - SKCONV_LANES ? f : n_filters - SKCONV_LANES;
+        for (int i = 0; i < 8 * 5; i++, block += SKCONV_LANES)
+            memcpy(block, points + i * n_filters + f, sizeof(skconv_vec));
+    }
+    skconv_channel_input(image + first * line, line, first, height, n, before, width + 4, v, plane);
+    for (int n_lines = 1; n_lines <= SKCONV_TILE_LINES; n_lines++) {
+        const int relu = draw(2), has_bias = draw(2);
+        fill(y, SIZE);
+        memcpy(expected, y, sizeof(y));
+        for (ptrdiff_t l = 0; l < n_lines; l++)
+            for (ptrdiff_t p = 0; p < width; p++)
+                for (int f = 0; f < n_filters; f++) {
+                    skconv_real sum = has_bias ? bias[f] : 0;
+                    for (int tap = 0; tap < 5 * 5; tap++) {
+                        const ptrdiff_t h = first + l + tap / 5, i = p + tap % 5 - before;
+                        if (h >= 0 && h < height && i >= 0 && i < n)
+                            sum += image[h * line + i] * w[tap * n_filters + f];
+                    }
+                    expected[l * y_line + p * pixel + f] = relu && sum < 0 ? 0 : sum;
+                }
+        skconv_channel_lines(v, plane, u, n_filters, has_bias ? bias : NULL, y, y_line, pixel, width, n_lines, relu,
+                             NULL, 0);
+        for (ptrdiff_t i = 0; i < SIZE; i++) /* as above, of at most 25 * 49 */
+            if (fabs((double)(y[i] - expected[i])) <= 64 * 1225 * (sizeof(skconv_real) == 4 ? 6e-8 : 1.2e-16))
+                y[i] = expected[i];
+        check("winograd, one channel", n_filters, n, y, expected, SIZE);
+    }
+}
+
 static void check_winograd_gradient(int kernel)
 {
     static skconv_real x[SIZE], y[SIZE], expected[SIZE], more[SIZE];
@@ -369,6 +413,8 @@ int main(void)
     check_products("depthwise tile", skconv_depth_tiles_2, skconv_depth_tile_rows, 2, 1);
     for (int kernel = 3; kernel <= 7; kernel += 2)
         for (int n = SKCONV_LANES; n <= 3 * SKCONV_LANES; n += 1 + SKCONV_LANES / 3) check_winograd_lines(kernel, n);
+    for (int n_filters = SKCONV_LANES; n_filters <= 3 * SKCONV_LANES; n_filters += 1 + SKCONV_LANES / 2)
+        for (int first = -7; first <= 7; first++) check_winograd_channel(n_filters, 1 + draw(21), 1 + draw(8), first);
     for (int kernel = 3; kernel <= 5; kernel += 2) {
         check_winograd(kernel);
         check_winograd_gradient(kernel);
