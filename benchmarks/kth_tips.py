@@ -1,6 +1,8 @@
 """KTH-TIPS textures by the moments of a Gabor bank: GaborFilterBank, and the same filters of scikit-image.
 
-    SKCONV_DATA=/folder/with/kth_tips.npz python benchmarks/kth_tips.py [--peer-python PATH] [--peer-images 810]
+    SKCONV_DATA=/folder/with/data python benchmarks/kth_tips.py [--peer-python PATH] [--peer-images 810]
+
+The folder holds `kth_tips.npz`.
 
 810 grey images of 200x200 pixels, 10 classes, photographed at 9 scales. The features are the mean and the standard
 deviation of the magnitude of 40 filters (eight orientations, frequencies 0.05 to 0.4 in half octaves), classified by

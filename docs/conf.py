@@ -41,11 +41,16 @@ def draft_release_notes(app):
     (generated / "unreleased.rst").write_text(draft.stdout, encoding="utf-8")
 
 
-def skip_metadata_requests(app, what, name, member, skip, options):
-    """Leave out set_fit_request and its like, whose docstrings refer to scikit-learn's own pages."""
-    return True if name.startswith("set_") and name.endswith("_request") else None
+def skip_foreign(app, what, name, member, skip, options):
+    """Leave out what scikit-learn's classes bring along, whose docstrings refer to scikit-learn's own pages.
+
+    That is what they define, and set_fit_request and its like, which they put into ours.
+    """
+    module = getattr(getattr(member, "fget", member), "__module__", None) or ""
+    is_request = name.startswith("set_") and name.endswith("_request")
+    return True if is_request or module.split(".")[0] == "sklearn" else None
 
 
 def setup(app):
     app.connect("builder-inited", draft_release_notes)
-    app.connect("autodoc-skip-member", skip_metadata_requests)
+    app.connect("autodoc-skip-member", skip_foreign)

@@ -133,9 +133,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         largest component of the gradient at which it ends.
     verbose : int, default=0
         1 (or True): a line per epoch, or per ten iterations of "lbfgs"; 2: the layers, and a table of epochs, in which
-        ``rate`` is the largest rate of the schedule and ``dur`` are seconds; 3: at the end also what every layer took,
-        forward and backward, and its share of the machine's multiply-add peak (as does the environment variable
-        ``SKCONV_PROFILE=1``, whatever `verbose` is).
+        ``rate`` is the learning rate of the epoch's last step and ``dur`` are seconds; 3: at the end also what every
+        layer took, forward and backward, and its share of the machine's multiply-add peak (as does the environment
+        variable ``SKCONV_PROFILE=1``, whatever `verbose` is).
     warm_start : bool, default=False
         Whether `fit` continues from the weights of the fit before, on the same image shape and classes and with layers
         of the same sizes; `n_iter_`, `t_` and the curves go on, too.

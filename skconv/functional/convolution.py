@@ -95,7 +95,7 @@ def conv(
     before the image: ``convolve`` and ``correlate`` with ``mode="same"`` are "same_lower" here, with the kernel flipped
     and not.
 
-    Costs ``prod(output) * prod(kernel) * n_channels // groups * n_filters`` multiply-adds per sample (0.25 to 0.5 of
+    Costs ``prod(output) * prod(kernel) * n_channels // groups * n_filters`` multiply-adds per sample (0.16 to 0.5 of
     them with Winograd's algorithm), and beside the result one padded copy of a sample per thread.
 
     References

@@ -101,7 +101,7 @@ class Layer(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_samples, *output_shape_), or (n_samples, n_features_out) for flat X
+        ndarray of shape ``(n_samples, *output_shape_)``, or ``(n_samples, n_features_out)`` for flat X
             float64 for float64, float32 for all else.
         """
         check_is_fitted(self)
