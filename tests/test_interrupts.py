@@ -21,6 +21,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from skconv import CNNClassifier, _estimator
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it for what they run in the background
 X, y = load_digits(return_X_y=True)
 LONG = dict(max_iter=10**6, conv_layer_sizes=(8,), hidden_layer_sizes=(16,), random_state=0)
 SOON = 3  # seconds; a second is the promise to a machine that does nothing else
@@ -53,6 +54,14 @@ def big():
     images = np.random.default_rng(0).random((2000, 64, 64), dtype=np.float32)  # an epoch of many seconds
     return images, np.arange(2000) % 10
 """
+
+
+@pytest.fixture(autouse=True)
+def listening():
+    """Ctrl-C raises, even if this process was told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def run(script, timeout=60):
