@@ -147,6 +147,21 @@ def test_weights_gradient_by_lines(isa, dtype, monkeypatch, size, window, n_chan
         np.testing.assert_array_equal(dweights, expected)
 
 
+@pytest.mark.parametrize(("size", "kernel"), [(8, 7), (16, 5)])
+@pytest.mark.parametrize("padding", ["same", "full"])
+def test_infinite_gradients_meet_no_margin(isa, dtype, size, kernel, padding):
+    """A tap on the margin is left out of the weights' gradient: multiplied, its zero would make NaN of infinity."""
+    network = network_of((size, size), {"kernel_size": kernel, "padding": padding}, 8, 16, dtype, isa)
+    (operation,) = network.operations
+    dy = np.zeros((6, *operation.out_shape))
+    dy[:, 0, 0] = np.inf
+    _, gradient = network.backward(np.ones((6, *operation.in_shape), dtype), dy)
+    (dweights,), _ = network.arrays_of(gradient)
+    seen = kernel // 2 if padding == "same" else kernel - 1  # the first tap that the corner sees on the image
+    assert np.isposinf(dweights[seen:, seen:]).all()
+    assert not dweights[:seen].any() and not dweights[:, :seen].any()
+
+
 @pytest.mark.parametrize("size", range(1, 9))
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 def test_margins_of_a_line(size, kernel):
